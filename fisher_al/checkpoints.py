@@ -1,0 +1,62 @@
+"""Checkpoints: a network's weights with its accuracies and how it was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fisher_al.errors import UserError
+from fisher_al.storage import load_tensors, save_tensors
+from fisher_al.training import FitResult
+
+
+def save_checkpoint(result: FitResult, settings: dict[str, object], path: Path) -> None:
+    """Write the best epoch's weights, all accuracies, and the settings that led to them."""
+    checkpoint = {
+        "state_dict": {name: weight.cpu() for name, weight in result.state_dict.items()},
+        "epoch": result.epoch,
+        **result.accuracies,
+        "test_accuracies": result.test_accuracies,
+        "validation_accuracies": result.validation_accuracies,
+        "settings": settings,
+    }
+    save_tensors(checkpoint, path)
+
+
+def load_checkpoint(path: Path, otherwise: str) -> dict[str, Any]:
+    """Read a checkpoint; UserError with the advice `otherwise` if it is missing, broken or something else."""
+    checkpoint = load_tensors(path, otherwise)
+    if not isinstance(checkpoint, dict) or not {"state_dict", "acc", "epoch"} <= checkpoint.keys():
+        raise UserError(f"{path}: not a checkpoint (no state_dict, acc, epoch); delete it and {otherwise}")
+    return checkpoint
+
+
+def require_settings(path: Path, settings: dict[str, object]) -> None:
+    """Raise UserError if the checkpoint records other settings; one that records none is taken as it is."""
+    recorded = load_checkpoint(path, "run the command again").get("settings", {})
+    for name, value in settings.items():
+        if name in recorded and recorded[name] != value:
+            raise UserError(
+                f"{path}: made with {name} {recorded[name]}, now {value}; "
+                "delete the run's folder, give the earlier options, or choose another --datadir"
+            )
+
+
+def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, keep_head: bool = False) -> None:
+    """Load `state` into `network`; with `keep_head` the classification head stays as it is.
+
+    Raises UserError, naming `source`, if a weight is missing, unexpected or of another shape.
+    """
+    own = network.state_dict()
+    head = tuple(name for name in own if name.startswith(network.head + ".")) if keep_head else ()
+    wanted = {name: tuple(weight.shape) for name, weight in own.items() if name not in head}
+    found = {name: tuple(weight.shape) for name, weight in state.items() if name not in head}
+    if wanted != found:
+        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise UserError(
+            f"{source}: checkpoint of another network: {odd[0]} is {found.get(odd[0], 'absent')}, "
+            f"expected {wanted.get(odd[0], 'absent')}; delete it or choose another folder with --datadir"
+        )
+    network.load_state_dict({**state, **{name: own[name] for name in head}})

@@ -1,0 +1,189 @@
+"""Command line: option types that refuse bad values, the groups of options that scripts share, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment, Schedule
+
+Experiments = Mapping[str, Experiment]
+
+# Images, or images x dropout passes, described at once.
+GEN_BATCH_SIZE = 1024
+
+
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose errors are one line."""
+
+    def __init__(self, description: str):
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:
+    """Run `main` on `arguments` (default: the command line); UserError: one line on stderr, exit code 2."""
+    try:
+        sys.exit(main(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """Option type: an integer of at least `least`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def real_number(description: str, allowed: Callable[[float], bool]) -> Callable[[str], float]:
+    """Option type: a number for which `allowed` holds, described for the error message."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not allowed(value):
+            raise argparse.ArgumentTypeError(f"'{text}' is not {description}")
+        return value
+
+    return parse
+
+
+def run_folder(text: str) -> str:
+    """Option type: the name of a folder, not a path that leads elsewhere."""
+    if text in ("", ".", "..") or Path(text).name != text:
+        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder, such as run0")
+    return text
+
+
+imbalance_ratio = real_number("a ratio of at least 1", lambda value: 1 <= value < float("inf"))
+noisy_ratio = real_number("a share from 0 to 1", lambda value: 0 <= value <= 1)
+learning_rate = real_number("a positive learning rate", lambda value: 0 < value < float("inf"))
+count = whole_number(1)
+index = whole_number(0)
+
+
+def add_data_options(parser: Parser, experiments: Experiments) -> None:
+    """Which dataset and where it lies."""
+    default_folder = Path(sys.argv[0]).resolve().parents[1] / "local_data"
+    parser.add_argument("--dataset", default=next(iter(experiments)), choices=list(experiments))
+    parser.add_argument(
+        "--datadir", type=Path, default=default_folder, help="folder of the datasets' folders"
+    )
+
+
+def add_run_range(parser: Parser) -> None:
+    """Which runs."""
+    parser.add_argument("--run-start", type=index, default=0, help="first run")
+    parser.add_argument("--run-stop", type=index, help="run to stop before (default: the protocol's)")
+
+
+def add_method_options(parser: Parser) -> None:
+    """Which pools, methods and sampling, for scripts that handle many chains."""
+    parser.add_argument(
+        "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="(default: the protocol's)"
+    )
+    parser.add_argument("-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="METHOD",
+        help="random, varMC, or a subtype with its descriptor length such as gradFmap/80 "
+        "(default: the paper's list)",
+    )
+    parser.add_argument("-ens", "--ensemble-size", type=count, default=1, help="networks for varMC")
+    parser.add_argument(
+        "-smp", "--sample-steps", type=count, help="dropout passes K (default: the protocol's)"
+    )
+    parser.add_argument("--iterations", type=count, help="AL iterations B (default: the protocol's)")
+    parser.add_argument("--augment-size", type=count, help="budget A per iteration (default: the protocol's)")
+
+
+def add_compute_options(parser: Parser) -> None:
+    """Where and from which seed to compute."""
+    parser.add_argument("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
+    parser.add_argument("--seed", type=index, default=0, help="base seed, from which all others derive")
+
+
+def add_stage_options(parser: Parser) -> None:
+    """Which run a single stage works on."""
+    parser.add_argument("-ir", "--imbalance-ratio", type=imbalance_ratio, default=100.0)
+    parser.add_argument("-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels")
+    parser.add_argument("-r", "--run-folder", type=run_folder, default="run0")
+    parser.add_argument(
+        "--save-folder", type=Path, help="folder of raw, processed and run folders (default: datadir/dataset)"
+    )
+    parser.add_argument("-ens", "--ensemble-size", type=count, default=1)
+    parser.add_argument("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
+
+
+def add_schedule_options(parser: Parser) -> None:
+    """Overrides of the protocol's schedule."""
+    parser.add_argument("--epochs", type=index, help="(default: the protocol's)")
+    parser.add_argument("--lr", type=learning_rate, help="(default: the protocol's)")
+    parser.add_argument("--batch-size", type=count, help="(default: the protocol's)")
+
+
+def add_step_options(parser: Parser) -> None:
+    """Which iteration of which chain, for gen_descr.py and main_descr.py."""
+    parser.add_argument("-sub", "--subtype-method", default="gradFmap", help="how the label S is chosen")
+    parser.add_argument("-aug", "--augment-method", help="acquisition (default: the subtype's own)")
+    parser.add_argument("-b", "--batch", type=index, default=0, help="iteration to start from, 0 .. B-1")
+    parser.add_argument("-ts", "--train-size", type=index, help="images labeled so far (default: b x budget)")
+    parser.add_argument(
+        "-dl", "--descriptor-length", type=index, help="channels L of a descriptor (default: the protocol's)"
+    )
+    parser.add_argument(
+        "-smp", "--sample-steps", type=count, help="dropout passes K (default: the protocol's)"
+    )
+    parser.add_argument("-gbs", "--gen-batch-size", type=count, default=GEN_BATCH_SIZE)
+    parser.add_argument(
+        "-unsup", "--unsupervised", type=int, choices=(0, 1), default=1, help="pretrained start"
+    )
+    parser.add_argument("-as", "--augment-size", type=count, help="budget A (default: the protocol's)")
+
+
+def choose_device(gpu: int) -> str:
+    """Name of the GPU's device, or of the CPU where there is no GPU."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    if gpu >= torch.cuda.device_count():
+        raise UserError(f"--gpu {gpu}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
+    return f"cuda:{gpu}"
+
+
+def announce(device: str) -> None:
+    """Say once, before the work starts, if it is done without a GPU."""
+    if device == "cpu":
+        print("no GPU found: running on the CPU")
+
+
+def override_schedule(schedule: Schedule, args: argparse.Namespace) -> Schedule:
+    """The protocol's schedule with what the options override."""
+    given = {"epochs": "epochs", "learning_rate": "lr", "batch_size": "batch_size"}
+    overrides = {name: getattr(args, option, None) for name, option in given.items()}
+    return replace(schedule, **{name: value for name, value in overrides.items() if value is not None})

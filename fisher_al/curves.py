@@ -1,0 +1,160 @@
+"""Accuracy curves: collected from the checkpoints, summarised over runs, as table and CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fisher_al.layout import format_ratio
+from fisher_al.stages import Chain, load_checkpoint
+from fisher_al.storage import atomic_write
+
+# What --metric calls the accuracies that a checkpoint holds.
+METRICS = {"best": "acc", "last": "acc_last", "val": "acc_val"}
+
+# Columns of the CSV, followed by one per run.
+CSV_COLUMNS = (
+    *("method", "sub", "aug", "L", "E", "pretrained", "ir"),
+    *("batch", "labels", "pool_percent", "runs", "mean", "std"),
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracies (percent) of one method: `values` (runs, iterations), NaN where a run is missing."""
+
+    chain: Chain  # of the first run; the others differ in the run alone
+    runs: tuple[str, ...]
+    values: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """The paper's legend entry."""
+        chain = self.chain
+        members = len(chain.members)
+        notation = chain.method.notation(members, max(1, chain.mc_samples // members))
+        return notation if chain.layout.pretrained else f"{notation}, random init"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Number of labeled images at each iteration."""
+        return self.chain.budget * np.arange(1, self.values.shape[1] + 1)
+
+    @property
+    def percent(self) -> np.ndarray:
+        """The same as a share of the full pool, before it was made imbalanced (the paper's x axis)."""
+        return 100 * self.labels / self.chain.experiment.pool_size
+
+    @property
+    def counts(self) -> np.ndarray:
+        return np.isfinite(self.values).sum(0)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the runs that are there; NaN where none is."""
+        total = np.where(np.isfinite(self.values), self.values, 0).sum(0)
+        return np.divide(total, self.counts, out=np.full(len(total), np.nan), where=self.counts > 0)
+
+    @property
+    def std(self) -> np.ndarray:
+        """Sample standard deviation over runs; NaN where there are fewer than two."""
+        deviations = np.where(np.isfinite(self.values), self.values - self.mean, 0)
+        squares = (deviations**2).sum(0)
+        variance = np.divide(
+            squares, self.counts - 1, out=np.full(len(squares), np.nan), where=self.counts > 1
+        )
+        return np.sqrt(variance)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the runs that are absent or end early, with what there is of them."""
+        named = []
+        for run, row in zip(self.runs, self.values, strict=True):
+            absent = [str(b) for b in np.flatnonzero(np.isnan(row)) + 1]
+            if absent:
+                named.append(f"{run} b={','.join(absent)}" if len(absent) < len(row) else run)
+        return named
+
+
+def collect_curves(chains: Sequence[Chain], metric: str = "best") -> list[Curve]:
+    """Read the accuracies of `chains` from their checkpoints: one curve per method, one row per run.
+
+    With an ensemble the accuracy is the mean over its members. A checkpoint without the metric counts as
+    missing.
+    """
+    by_method: dict[tuple, list[Chain]] = {}
+    for chain in chains:
+        layout = chain.layout
+        key = (layout.imbalance_ratio, layout.pretrained, chain.method, layout.ensemble_size)
+        by_method.setdefault(key, []).append(chain)
+    return [
+        Curve(
+            group[0],
+            tuple(chain.layout.run for chain in group),
+            np.array([_accuracies(chain, METRICS[metric]) for chain in group]),
+        )
+        for group in by_method.values()
+    ]
+
+
+def _accuracies(chain: Chain, key: str) -> list[float]:
+    return [
+        float(np.mean([_accuracy(chain, batch, member, key) for member in chain.members]))
+        for batch in range(1, chain.iterations + 1)
+    ]
+
+
+def _accuracy(chain: Chain, batch: int, member: int, key: str) -> float:
+    path = chain.layout.best_checkpoint(chain.method, batch, batch * chain.budget, member)
+    if not path.is_file():
+        return float("nan")
+    return float(load_checkpoint(path, "run run.py again").get(key, float("nan")))
+
+
+def results_table(curves: Sequence[Curve]) -> list[list[str]]:
+    """Rows for a printed table, one per curve: method, runs, and mean ± deviation at each iteration."""
+    rows = []
+    for curve in curves:
+        cells = [
+            "" if count == 0 else f"{mean:.2f}" if count == 1 else f"{mean:.2f}±{std:.2f}"
+            for mean, std, count in zip(curve.mean, curve.std, curve.counts, strict=True)
+        ]
+        rows.append([_name(curve), f"{curve.counts.max()}/{len(curve.runs)}", *cells])
+    return rows
+
+
+def _name(curve: Curve) -> str:
+    chain = curve.chain
+    ensemble = f" E={len(chain.members)}" if len(chain.members) > 1 else ""
+    return f"{chain.method.token}{ensemble}{'' if chain.layout.pretrained else ' random init'}"
+
+
+def results_header(curves: Sequence[Curve]) -> list[str]:
+    """Header of `results_table`."""
+    return ["method", "runs", *(f"b={b}" for b in range(1, max(c.values.shape[1] for c in curves) + 1))]
+
+
+def missing_runs(curves: Sequence[Curve]) -> list[str]:
+    """One line per curve that lacks runs."""
+    return [f"missing: {_name(curve)}: {', '.join(curve.missing)}" for curve in curves if curve.missing]
+
+
+def write_csv(curves: Sequence[Curve], path: Path) -> None:
+    """Write one row per curve and iteration, with every run's accuracy; missing values stay empty."""
+    runs = list(dict.fromkeys(run for curve in curves for run in curve.runs))
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*CSV_COLUMNS, *runs])
+        for curve in curves:
+            chain, by_run = curve.chain, dict(zip(curve.runs, curve.values, strict=True))
+            kind, layout = chain.method.kind, chain.layout
+            head = [chain.method.token, kind.sub, kind.aug, chain.method.length, layout.ensemble_size]
+            head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio)]
+            for i in range(curve.values.shape[1]):
+                where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
+                accuracies = [curve.mean[i], curve.std[i], *(by_run[run][i] for run in runs if run in by_run)]
+                writer.writerow(head + where + ["" if np.isnan(a) else f"{a:.4f}" for a in accuracies])

@@ -1,0 +1,123 @@
+"""From raw files to the tensors that the stages work on: pool, validation and test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
+from fisher_al.layout import Layout
+from fisher_al.pools import imbalanced_indices, noisy_labels, split_validation
+from fisher_al.seeds import derive_generator
+from fisher_al.storage import load_tensors, save_tensors
+
+SPLITS = ("training", "test", "train-split", "val-split")
+
+# Up to this size a set is normalised once and kept as float; a larger one stays uint8 until it is used.
+FLOAT_CACHE_BYTES = 2**30
+
+
+class Images:
+    """Labeled images on one device, served in batches as normalised network inputs.
+
+    images : uint8 (N, H, W) or (N, H, W, channels); labels : int64 (N,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, experiment: Experiment, device: torch.device | str):
+        self.labels = labels.to(device)
+        images = images.to(device)
+        # Channels come first in shape but stay last in memory, where convolutions are fastest.
+        self._images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+        self._mean = torch.tensor(experiment.mean, device=device).view(1, -1, 1, 1)
+        self._std = torch.tensor(experiment.std, device=device).view(1, -1, 1, 1)
+        if 4 * images.numel() <= FLOAT_CACHE_BYTES:
+            self._images = self._normalise(self._images)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        if images.is_floating_point():
+            return images
+        inputs = images.float().div_(255).sub_(self._mean).div_(self._std)
+        return inputs.contiguous(memory_format=torch.channels_last)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) of the images named by `order` (default: all, in sequence)."""
+        if order is None:
+            for start in range(0, len(self), batch_size):
+                chosen = slice(start, start + batch_size)
+                yield self._normalise(self._images[chosen]), self.labels[chosen]
+        else:
+            for chosen in order.to(self.device).split(batch_size):
+                yield self._normalise(self._images[chosen]), self.labels[chosen]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three sets that a run works on."""
+
+    pool: Images
+    validation: Images
+    test: Images
+
+
+def prepare_processed(experiment: Experiment, layout: Layout) -> None:
+    """Write the processed files that are missing: uint8 images and int64 labels of each split.
+
+    The validation split is a property of the dataset, the same for every run and seed.
+    """
+    if all(layout.processed(split).is_file() for split in SPLITS):
+        return
+    raw = experiment.read(layout.folder)
+    save_tensors((raw.train_images, raw.train_labels), layout.processed("training"))
+    save_tensors((raw.test_images, raw.test_labels), layout.processed("test"))
+    generator = derive_generator("validation split", experiment.name)
+    pool, validation = split_validation(raw.train_labels, experiment.validation_per_class, generator)
+    save_tensors((raw.train_images[pool], raw.train_labels[pool]), layout.processed("train-split"))
+    save_tensors((raw.train_images[validation], raw.train_labels[validation]), layout.processed("val-split"))
+
+
+def prepare_pool(experiment: Experiment, layout: Layout, seed: int) -> None:
+    """Write the run's biased pool if it is missing, drawn from the run's seed."""
+    prepare_processed(experiment, layout)
+    if layout.pool().is_file():
+        return
+    images, labels = load_split(layout.processed("train-split"))
+    drawn_for = (seed, layout.run, "pool", layout.imbalance_ratio, layout.noisy_ratio)
+    generator = derive_generator(*drawn_for)
+    kept = imbalanced_indices(labels, layout.imbalance_ratio, experiment.num_classes, generator)
+    labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
+    save_tensors((images[kept], labels), layout.pool())
+
+
+def load_split(path: Path, mmap: bool = False) -> tuple[Tensor, Tensor]:
+    """Read (uint8 images, int64 labels); UserError if the file holds something else."""
+    content = load_tensors(path, "run the command again to make it anew", mmap)
+    if not (isinstance(content, (tuple, list)) and len(content) == 2):
+        raise UserError(f"{path}: expected a pair (images, labels); delete it and run the command again")
+    images, labels = content
+    is_pair = torch.is_tensor(images) and torch.is_tensor(labels) and len(images) == len(labels)
+    if not is_pair or images.dtype != torch.uint8 or labels.dtype != torch.int64:
+        raise UserError(
+            f"{path}: expected uint8 images and as many int64 labels; delete it and run the command again"
+        )
+    return images, labels
+
+
+@lru_cache(maxsize=2)
+def load_data(experiment: Experiment, layout: Layout, seed: int, device: str) -> Data:
+    """Read, or first make, the sets of `layout`; the last ones stay in memory for the next stage."""
+    prepare_pool(experiment, layout, seed)
+    paths = (layout.pool(), layout.processed("val-split"), layout.processed("test"))
+    return Data(*(Images(*load_split(path), experiment, device) for path in paths))

@@ -1,0 +1,74 @@
+"""One dataset's protocol as data: network, sizes, schedules and where the images come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from fisher_al.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Mini-batch SGD: the learning rate drops tenfold at each of `milestones` (epochs count from 1)."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    milestones: tuple[int, ...]
+    momentum: float = 0.5
+    weight_decay: float = 0.0
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate during `epoch`, which counts from 1."""
+        return self.learning_rate * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+@dataclass(frozen=True)
+class RawSplits:
+    """The dataset as published: uint8 images (N, H, W) or (N, H, W, 3), int64 labels (N,)."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A dataset with its network and protocol (design of the paper's experiments, section 4 and appendix).
+
+    `network(num_classes)` builds the model: an `nn.Module` with `head` (name of the classification layer),
+    `scales` (name -> channels), `forward(images, tap)`, `below_dropout` and `above_dropout`; see
+    `fisher_al.network`. `read(folder)` returns the raw splits found in, or downloaded to, `folder`.
+    `scales` maps a descriptor length L to the scales that it concatenates.
+    """
+
+    name: str
+    network: Callable[[int], nn.Module]
+    read: Callable[[Path], RawSplits]
+    num_classes: int
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    validation_per_class: int
+    pool_size: int
+    scales: Mapping[int, tuple[str, ...]]
+    training: Schedule
+    pretraining: Schedule
+    iterations: int
+    budget: int
+    runs: int
+    imbalance_ratios: tuple[float, ...]
+    mc_samples: int
+    methods: tuple[str, ...]
+    default_length: int
+
+    def scales_of(self, length: int) -> tuple[str, ...]:
+        """Names of the scales that make descriptors of `length` channels."""
+        if length not in self.scales:
+            known = ", ".join(map(str, sorted(self.scales)))
+            raise UserError(f"descriptor length L={length} is not one of {self.name}'s: {known}")
+        return self.scales[length]

@@ -1,0 +1,67 @@
+"""Figures: accuracy curves in the layout of the paper."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fisher_al.curves import Curve
+from fisher_al.layout import format_ratio
+from fisher_al.storage import atomic_write
+
+
+def plot_curves(curves: Sequence[Curve], paths: Sequence[Path]) -> None:
+    """Draw mean and standard deviation over runs against the labeled share of the pool.
+
+    x: labeled images in percent of the pool; y: top-1 test accuracy in percent. Points that no run has
+    reached are left out. Each of `paths` is written in the format of its suffix.
+    """
+    # A figure of its own rather than pyplot's: no display, no global state.
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve in curves:
+        _draw(axes, curve)
+    first = curves[0].chain
+    axes.set_title(f"{first.experiment.name}, {format_ratio(first.layout.imbalance_ratio)}x class imbalance")
+    axes.set_xlabel("labeled share of the pool, %")
+    axes.set_ylabel("top-1 test accuracy, %")
+    axes.set_xticks(max((curve.percent for curve in curves), key=len))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    for path in paths:
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+
+
+def _draw(axes: Axes, curve: Curve) -> None:
+    reached = curve.counts > 0
+    spread = curve.std.copy()
+    spread[curve.counts < 2] = 0
+    kind = curve.chain.method.kind
+    axes.errorbar(
+        curve.percent[reached],
+        curve.mean[reached],
+        yerr=spread[reached],
+        label=curve.label,
+        color=kind.color,
+        marker=kind.marker,
+        linestyle=_line_style(curve),
+        markersize=5,
+        linewidth=1.4,
+        capsize=2.5,
+        elinewidth=0.9,
+    )
+
+
+def _line_style(curve: Curve) -> str:
+    """Solid for the method as published first; the shorter descriptor, ensembles and random init differ."""
+    chain = curve.chain
+    if not chain.layout.pretrained:
+        return ":"
+    if len(chain.members) > 1:
+        return "-."
+    is_shorter = chain.method.kind.has_scales and chain.method.length != chain.experiment.default_length
+    return "--" if is_shorter else "-"

@@ -1,0 +1,204 @@
+"""What run.py and run_plot.py do: plan many chains, run them, show their curves."""
+
+from __future__ import annotations
+
+import argparse
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+from fisher_al import cli
+from fisher_al import curves as curve_tools
+from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
+from fisher_al.layout import Layout, format_ratio
+from fisher_al.methods import UNCERTAIN, parse_method
+from fisher_al.plotting import plot_curves
+from fisher_al.runner import ChainTask, InitialModel, Task, available_cores, run_tasks
+from fisher_al.stages import Chain
+from fisher_al.training import EVALUATION_BATCH_SIZE
+
+
+def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
+    """`run.py`: the initial models, or the AL runs, of many chains."""
+    parser = Parser(
+        "Run the experiment: first with --initial for the initial models, then without for the active "
+        "learning. What is already done is skipped, so an interrupted run goes on where it was."
+    )
+    cli.add_data_options(parser, experiments)
+    cli.add_compute_options(parser)
+    cli.add_run_range(parser)
+    cli.add_method_options(parser)
+    parser.add_argument("--initial", action="store_true", help="make the initial models")
+    parser.add_argument(
+        "-unsup", "--unsupervised", type=int, choices=(0, 1), default=1, help="pretrained start"
+    )
+    parser.add_argument("-gbs", "--gen-batch-size", type=cli.count, default=cli.GEN_BATCH_SIZE)
+    parser.add_argument("--epochs", type=cli.index, help="training epochs (default: the protocol's)")
+    parser.add_argument("--jobs", type=cli.count, default=1, help="chains to run side by side")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    args = parser.parse_args(arguments)
+    experiment = experiments[args.dataset]
+    device = choose_device(args.gpu)
+    if args.initial:
+        tasks: list[Task] = _initial_models(experiment, args, device)
+    else:
+        chains = make_chains(experiment, args, [bool(args.unsupervised)], device)
+        tasks = [ChainTask(chain) for chain in chains]
+    _print_plan(tasks)
+    if args.dry_run:
+        return 0
+    cli.announce(device)
+    for task in tasks:
+        task.prepare()
+    torch.set_num_threads(available_cores())
+    failed = run_tasks(tasks, args.jobs, "model" if args.initial else "iteration")
+    if args.initial:
+        done = sum(task.done for task in tasks)
+        print(f"{done} of {len(tasks)} initial models are in {_folder(experiment, args)}")
+    else:
+        _print_results(curve_tools.collect_curves(chains))
+    return _report_failures(failed)
+
+
+def _folder(experiment: Experiment, args: argparse.Namespace) -> Path:
+    return args.datadir / experiment.name
+
+
+def _runs(experiment: Experiment, args: argparse.Namespace) -> list[str]:
+    stop = experiment.runs if args.run_stop is None else args.run_stop
+    if stop <= args.run_start:
+        raise UserError(
+            f"--run-start {args.run_start} --run-stop {stop}: no run in that range; raise --run-stop"
+        )
+    return [f"run{number}" for number in range(args.run_start, stop)]
+
+
+def _initial_models(experiment: Experiment, args: argparse.Namespace, device: str) -> list[InitialModel]:
+    schedule = override_schedule(experiment.pretraining, args)
+    return [
+        InitialModel(
+            experiment,
+            Layout(_folder(experiment, args), run, ratio, args.noisy_ratio, pretrained, args.ensemble_size),
+            member,
+            schedule,
+            args.seed,
+            device,
+        )
+        for ratio in args.imbalance_ratio or experiment.imbalance_ratios
+        for run in _runs(experiment, args)
+        for pretrained in (False, True)
+        for member in range(args.ensemble_size)
+    ]
+
+
+def make_chains(
+    experiment: Experiment, args: argparse.Namespace, starts: Sequence[bool], device: str
+) -> list[Chain]:
+    """The chains that the options ask for; an ensemble size applies to uncertainty methods alone."""
+    methods = [parse_method(token, experiment) for token in args.methods or experiment.methods]
+    return [
+        Chain(
+            experiment=experiment,
+            layout=Layout(
+                _folder(experiment, args),
+                run,
+                ratio,
+                args.noisy_ratio,
+                pretrained,
+                args.ensemble_size if method.kind.aug == UNCERTAIN else 1,
+            ),
+            method=method,
+            training=override_schedule(experiment.training, args),
+            iterations=args.iterations or experiment.iterations,
+            budget=args.augment_size or experiment.budget,
+            mc_samples=args.sample_steps or experiment.mc_samples,
+            gen_batch_size=getattr(args, "gen_batch_size", cli.GEN_BATCH_SIZE),
+            test_batch_size=EVALUATION_BATCH_SIZE,
+            seed=getattr(args, "seed", 0),
+            device=device,
+        )
+        for ratio in args.imbalance_ratio or experiment.imbalance_ratios
+        for run in _runs(experiment, args)
+        for pretrained in starts
+        for method in dict.fromkeys(methods)
+    ]
+
+
+def _print_plan(tasks: Sequence[Task]) -> None:
+    """One row per pool and method (or kind of initial model), with how much of it is done."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for task in tasks:
+        layout = task.chain.layout if isinstance(task, ChainTask) else task.layout
+        what = task.name.removeprefix(f"{layout.run} ")
+        row = rows.setdefault((format_ratio(layout.imbalance_ratio), what), [0, 0, 0])
+        row[:] = row[0] + 1, row[1] + task.done, row[2] + task.total
+    table = [
+        [ratio, what, chains, f"{done}/{total}"] for (ratio, what), (chains, done, total) in rows.items()
+    ]
+    unit = "iterations done" if isinstance(tasks[0], ChainTask) else "done"
+    print(tabulate(table, headers=["ir", "what", "runs", unit], disable_numparse=True))
+
+
+def _print_results(curves: Sequence[curve_tools.Curve]) -> None:
+    for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):
+        chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
+        name = f"{chosen[0].chain.experiment.name}, ir {format_ratio(ratio)}"
+        print(f"\n{name}: test accuracy, %, mean±standard deviation over runs")
+        header = curve_tools.results_header(chosen)
+        print(tabulate(curve_tools.results_table(chosen), headers=header, disable_numparse=True))
+        for line in curve_tools.missing_runs(chosen):
+            print(line)
+
+
+def _report_failures(failed: Sequence[tuple[Task, Exception]]) -> int:
+    """Raise or print what went wrong; exit code 0 if nothing, 1 if something unexpected did."""
+    unexpected = [(task, error) for task, error in failed if not isinstance(error, UserError)]
+    for task, error in unexpected:
+        print(f"\nfailed: {task.name}")
+        traceback.print_exception(error)
+    if unexpected:
+        return 1
+    if failed:
+        raise UserError("; ".join(f"{task.name}: {error}" for task, error in failed))
+    return 0
+
+
+def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
+    """`run_plot.py`: figure, CSV and printed table of the accuracy curves, one set per imbalance ratio."""
+    parser = Parser("Plot accuracy over the labeled share of the pool, and write the numbers.")
+    cli.add_data_options(parser, experiments)
+    cli.add_run_range(parser)
+    cli.add_method_options(parser)
+    parser.add_argument(
+        "-unsup", "--unsupervised", type=int, choices=(0, 1), nargs="+", default=[1], help="pretrained start"
+    )
+    parser.add_argument(
+        "--metric",
+        choices=list(curve_tools.METRICS),
+        default="best",
+        help="accuracy of the epoch that is best on test (the paper's), last, or best on validation",
+    )
+    parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
+    args = parser.parse_args(arguments)
+    experiment = experiments[args.dataset]
+    chains = make_chains(experiment, args, [bool(start) for start in dict.fromkeys(args.unsupervised)], "cpu")
+    curves = curve_tools.collect_curves(chains, args.metric)
+    if not any(curve.counts.any() for curve in curves):
+        raise UserError(f"{_folder(experiment, args)}: no results of these runs; run run.py first")
+    _print_results(curves)
+    folder = args.out or _folder(experiment, args) / "figures"
+    for ratio in args.imbalance_ratio or experiment.imbalance_ratios:
+        chosen = [c for c in curves if c.chain.layout.imbalance_ratio == ratio and c.counts.any()]
+        if not chosen:
+            continue
+        metric = "" if args.metric == "best" else f"_{args.metric}"
+        stem = folder / f"{experiment.name}_ir_{format_ratio(ratio)}{metric}"
+        paths = [Path(f"{stem}{suffix}") for suffix in (".png", ".pdf", ".csv")]
+        plot_curves(chosen, paths[:2])
+        curve_tools.write_csv(chosen, paths[2])
+        print("\nfigure and numbers:", *paths, sep="\n  ")

@@ -1,0 +1,122 @@
+"""What unsup.py, gen_descr.py and main_descr.py do: one stage of one run, from options to files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from fisher_al import cli
+from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
+from fisher_al.layout import Layout
+from fisher_al.methods import UNCERTAIN, find_method
+from fisher_al.stages import Chain, OnEpoch, gen_descr, main_descr, unsup
+from fisher_al.training import EVALUATION_BATCH_SIZE
+
+
+def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
+    """`unsup.py`: make both initial models of one run."""
+    parser = Parser("Make the initial models of a run: one with random weights, one pretrained on rotations.")
+    cli.add_data_options(parser, experiments)
+    cli.add_compute_options(parser)
+    cli.add_stage_options(parser)
+    cli.add_schedule_options(parser)
+    args = parser.parse_args(arguments)
+    experiment = experiments[args.dataset]
+    schedule = override_schedule(experiment.pretraining, args)
+    device = choose_device(args.gpu)
+    cli.announce(device)
+    for pretrained in (False, True):
+        layout = _stage_layout(experiment, args, pretrained)
+        with tqdm(total=schedule.epochs, unit="epoch", disable=not pretrained) as bar:
+            accuracy = unsup(
+                experiment, layout, args.ensemble_index, schedule, args.seed, device, _epoch_bar(bar)
+            )
+        task = "rotations" if pretrained else "classes"
+        path = layout.initial_checkpoint(args.ensemble_index)
+        print(f"{path}: {accuracy:.2f}% of test {task} recognised")
+
+
+def gen_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
+    """`gen_descr.py`: describe pool and validation images with the model of one iteration."""
+    parser = Parser("Write the descriptors of pool and validation images under the current model.")
+    chain, args = _step(parser, experiments, arguments)
+    if gen_descr(chain, args.batch, args.ensemble_index):
+        print(chain.layout.descriptors("train", chain.method, args.ensemble_index))
+    else:
+        print(f"{chain.method.token} picks at random at batch {args.batch}: no descriptors needed")
+
+
+def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
+    """`main_descr.py`: pick images, retrain, write the next batch."""
+    parser = Parser(
+        "Pick pool images to label, retrain on all labels, and write the next batch's checkpoint."
+    )
+    parser.add_argument("--test-batch-size", type=cli.count, default=EVALUATION_BATCH_SIZE)
+    cli.add_schedule_options(parser)
+    chain, args = _step(parser, experiments, arguments)
+    with tqdm(total=chain.training.epochs, unit="epoch") as bar:
+        accuracies = main_descr(chain, args.batch, args.ensemble_index, _epoch_bar(bar))
+    size = (args.batch + 1) * chain.budget
+    print(chain.layout.best_checkpoint(chain.method, args.batch + 1, size, args.ensemble_index))
+    print(
+        f"test accuracy: best epoch {accuracies['acc']:.2f}%, last epoch {accuracies['acc_last']:.2f}%, "
+        f"epoch best on validation {accuracies['acc_val']:.2f}%"
+    )
+
+
+def _epoch_bar(bar: tqdm) -> OnEpoch:
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        bar.set_postfix_str(f"{accuracy:.2f}%", refresh=False)
+        bar.update(epoch - bar.n)
+
+    return on_epoch
+
+
+def _step(
+    parser: Parser, experiments: Experiments, arguments: Sequence[str]
+) -> tuple[Chain, argparse.Namespace]:
+    cli.add_data_options(parser, experiments)
+    cli.add_compute_options(parser)
+    cli.add_stage_options(parser)
+    cli.add_step_options(parser)
+    args = parser.parse_args(arguments)
+    experiment = experiments[args.dataset]
+    method = find_method(args.subtype_method, args.augment_method, args.descriptor_length, experiment)
+    budget = args.augment_size or experiment.budget
+    if args.train_size not in (None, args.batch * budget):
+        raise UserError(
+            f"-ts {args.train_size}: batch {args.batch} with a budget of {budget} has "
+            f"{args.batch * budget} labeled images; correct -ts, -b or -as"
+        )
+    if args.ensemble_size > 1 and method.kind.aug != UNCERTAIN:
+        raise UserError(f"-ens {args.ensemble_size}: ensembles belong to uncertainty, not to {method.token}")
+    chain = Chain(
+        experiment=experiment,
+        layout=_stage_layout(experiment, args, bool(args.unsupervised)),
+        method=method,
+        training=override_schedule(experiment.training, args),
+        iterations=args.batch + 1,
+        budget=budget,
+        mc_samples=args.sample_steps or experiment.mc_samples,
+        gen_batch_size=args.gen_batch_size,
+        test_batch_size=getattr(args, "test_batch_size", EVALUATION_BATCH_SIZE),
+        seed=args.seed,
+        device=choose_device(args.gpu),
+    )
+    cli.announce(chain.device)
+    return chain, args
+
+
+def _stage_layout(experiment: Experiment, args: argparse.Namespace, pretrained: bool) -> Layout:
+    if args.ensemble_index >= args.ensemble_size:
+        raise UserError(
+            f"-e {args.ensemble_index}: -ens {args.ensemble_size} has members 0 to {args.ensemble_size - 1}"
+        )
+    folder = args.save_folder or args.datadir / experiment.name
+    return Layout(
+        folder, args.run_folder, args.imbalance_ratio, args.noisy_ratio, pretrained, args.ensemble_size
+    )

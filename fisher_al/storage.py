@@ -1,0 +1,69 @@
+"""Reading and writing files: every write is atomic, and no load executes anything."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fisher_al.errors import UserError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place when the block ends without an error."""
+    # The suffix stays last: matplotlib and numpy choose or append the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_tensors(content: Any, path: Path) -> None:
+    """Write tensors, or containers of them, with `torch.save`."""
+    with atomic_write(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
+    """Read what `save_tensors` wrote; UserError with the advice `otherwise` if it is missing or broken.
+
+    With `mmap`, tensors are read from the disk only where they are used.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: not found; {otherwise}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # a broken file can fail anywhere in the archive or unpickling code
+        raise UserError(f"{path}: truncated or not a tensor file; delete it and {otherwise}") from error
+
+
+def save_indices(indices: torch.Tensor, path: Path) -> None:
+    """Write pool indices as an int64 `.npy` file."""
+    with atomic_write(path) as temporary:
+        np.save(temporary, indices.cpu().numpy().astype(np.int64))
+
+
+def load_indices(path: Path, size: int, pool_size: int, otherwise: str) -> torch.Tensor:
+    """Read `size` distinct pool indices; UserError with the advice `otherwise` if the file is not that."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; {otherwise}")
+    try:
+        indices = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: truncated or not a .npy file; delete it and {otherwise}") from error
+    in_range = indices.numel() == 0 or (indices.min() >= 0 and indices.max() < pool_size)
+    if indices.shape != (size,) or not in_range or indices.unique().numel() != size:
+        raise UserError(
+            f"{path}: holds other than {size} distinct indices into a pool of {pool_size}; "
+            f"delete it and {otherwise}"
+        )
+    return indices
