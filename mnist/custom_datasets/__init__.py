@@ -1,0 +1,1 @@
+"""Readers of the raw data of the MNIST experiments."""

@@ -1,0 +1,73 @@
+"""MNIST through torchvision, with the content of every file verified before it is used."""
+
+import gzip
+import os
+import shutil
+import tempfile
+import zlib
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from torchvision.datasets import MNIST
+from torchvision.datasets.utils import check_integrity
+
+from fisher_al.errors import UserError
+from fisher_al.experiment import RawSplits
+
+# Checksums of the IDX files themselves: archives of the same content differ with how they were packed.
+IDX_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def read_mnist(folder: Path) -> RawSplits:
+    """Read MNIST from `folder`/raw, packed (.gz) or not, or download it there through torchvision.
+
+    Raises UserError if a file is truncated or altered, or if one is absent and cannot be downloaded.
+    """
+    raw = folder / "raw"
+    folder.mkdir(parents=True, exist_ok=True)
+    # torchvision unpacks in place and keeps half-written files when interrupted, so it works on a copy.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".reading-") as scratch:
+        copies = Path(scratch) / "MNIST" / "raw"
+        copies.mkdir(parents=True)
+        copied = [_copy_verified(raw, copies, name) for name in IDX_MD5]
+        complete = all(copied)
+        try:
+            with open(os.devnull, "w") as devnull, redirect_stdout(devnull):
+                train = MNIST(scratch, train=True, download=not complete)
+                test = MNIST(scratch, train=False)
+        except (RuntimeError, OSError) as error:
+            names = ", ".join(f"{name}.gz" for name in IDX_MD5)
+            reason = str(error).splitlines()[-1]
+            raise UserError(
+                f"{raw}: no complete MNIST there, and it cannot be downloaded ({reason}); "
+                f"put these files into that folder: {names}"
+            ) from error
+        if not complete:
+            raw.mkdir(exist_ok=True)
+            for copy in copies.iterdir():
+                os.replace(copy, raw / copy.name)
+    return RawSplits(train.data, train.targets, test.data, test.targets)
+
+
+def _copy_verified(raw: Path, copies: Path, name: str) -> bool:
+    """Unpack or copy the IDX file `name` from `raw`; False if absent, UserError if not MNIST's."""
+    source = next((path for path in (raw / name, raw / f"{name}.gz") if path.exists()), None)
+    if source is None:
+        return False
+    try:
+        opener = gzip.open if source.suffix == ".gz" else open
+        with opener(source, "rb") as packed, open(copies / name, "wb") as copy:
+            shutil.copyfileobj(packed, copy)
+        intact = check_integrity(str(copies / name), IDX_MD5[name])
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        intact = False
+    if not intact:
+        raise UserError(
+            f"{source}: truncated or altered (wrong checksum); delete it or put MNIST's own there"
+        )
+    return True

@@ -1,0 +1,50 @@
+"""The MNIST protocol of the paper, and one sized for scikit-learn's digits."""
+
+from dataclasses import replace
+
+from fisher_al.experiment import Experiment, Schedule
+from mnist.custom_datasets.digits import read_digits
+from mnist.custom_datasets.mnist import read_mnist
+from mnist.custom_models.lenet import LeNet
+
+MNIST = Experiment(
+    name="MNIST",
+    network=LeNet,
+    read=read_mnist,
+    num_classes=10,
+    mean=0.1307,
+    std=0.3081,
+    validation_per_class=1000,
+    pool_size=50_000,
+    scales={
+        80: ("conv1", "conv2", "fc1"),
+        20: ("conv2",),
+        30: ("conv1", "conv2"),
+        10: ("fc2",),
+        90: ("conv1", "conv2", "fc1", "fc2"),
+    },
+    default_length=80,
+    training=Schedule(epochs=50, batch_size=25, learning_rate=0.05, milestones=(15, 30, 45)),
+    pretraining=Schedule(epochs=8, batch_size=25, learning_rate=0.05, milestones=(3, 6)),
+    iterations=10,
+    budget=125,
+    runs=10,
+    imbalance_ratios=(1, 100),
+    mc_samples=128,
+    methods=("random", "varMC", "none/20", "gradAbl/20", "grad/20", "gradFmap/20", "gradFmap/80"),
+)
+
+DIGITS = replace(
+    MNIST,
+    name="DIGITS",
+    read=read_digits,
+    validation_per_class=30,
+    pool_size=1_000,
+    iterations=5,
+    budget=20,
+    runs=3,
+    imbalance_ratios=(10,),
+    methods=("random", "varMC", "none/20", "gradAbl/20", "gradFmap/80"),
+)
+
+EXPERIMENTS = {"MNIST": MNIST, "DIGITS": DIGITS}
