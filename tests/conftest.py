@@ -1,0 +1,75 @@
+"""What the tests share: a folder of prepared digits, and ways to call the scripts."""
+
+import contextlib
+import io
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fisher_al.cli import run_script
+from fisher_al.run_commands import run_main, run_plot_main
+from fisher_al.stage_commands import gen_descr_main, main_descr_main, unsup_main
+from mnist.experiment import EXPERIMENTS
+
+ROOT = Path(__file__).parents[1]
+MNIST_RAW = ROOT.parent / "shared" / "data" / "MNIST" / "raw"
+
+needs_mnist = pytest.mark.skipif(not MNIST_RAW.is_dir(), reason=f"needs the MNIST files in {MNIST_RAW}")
+
+MAIN_FUNCTIONS = {
+    "unsup.py": unsup_main,
+    "gen_descr.py": gen_descr_main,
+    "main_descr.py": main_descr_main,
+    "run.py": run_main,
+    "run_plot.py": run_plot_main,
+}
+
+
+@dataclass
+class Outcome:
+    """What a script left behind on the terminal."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(script: str, *arguments: object) -> Outcome:
+    """Run what an mnist/ script runs, in this process: fast, for the many error cases."""
+    out, err = io.StringIO(), io.StringIO()
+    main = partial(MAIN_FUNCTIONS[script], EXPERIMENTS)
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as stopped,
+    ):
+        run_script(main, [str(argument) for argument in arguments])
+    return Outcome(stopped.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def run(script: str, *arguments: object) -> str:
+    """Run an mnist/ script as a user does, and return its output."""
+    command = [sys.executable, script, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT / "mnist", capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Name and content of every file under `folder`."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory) -> Path:
+    """A data folder with DIGITS' initial models of one run; copy it before changing anything in it."""
+    folder = tmp_path_factory.mktemp("digits")
+    outcome = call(
+        "run.py", "--dataset", "DIGITS", "--datadir", folder, "--initial", "--run-stop", 1, "--epochs", 2
+    )
+    assert outcome.code == 0, outcome.err
+    return folder

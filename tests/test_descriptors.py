@@ -1,0 +1,94 @@
+"""Descriptors against plain autograd on single images in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fisher_al.data import Images
+from fisher_al.descriptors import ForwardPass, describe
+from fisher_al.pseudo_labels import nearest_validation_label, predicted_label, true_label
+from mnist.experiment import MNIST
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return MNIST.network(10)
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (11, 28, 28), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(0, 10, (11,), generator=generator), MNIST, "cpu")
+
+
+def naive_descriptor(network, image, label, scales):
+    """One image's z and g, spelled out layer by layer."""
+    network = network.double()
+    conv1 = F.relu(F.max_pool2d(network.conv1(image.double()), 2))
+    conv2 = F.relu(F.max_pool2d(network.conv2(conv1), 2))
+    fc1 = F.relu(network.fc1(conv2.reshape(1, 320)))
+    fc2 = network.fc2(fc1)
+    layers = {"conv1": conv1, "conv2": conv2, "fc1": fc1, "fc2": fc2}
+    loss = -torch.log(torch.exp(fc2[0, label]) / torch.exp(fc2[0]).sum())
+    z, g = [], []
+    for name in scales:
+        gradient = torch.autograd.grad(loss, layers[name], retain_graph=True)[0]
+        for channel in range(layers[name].shape[1]):
+            z.append(layers[name][0, channel].mean())
+            g.append(gradient[0, channel].mean())
+    network.float()
+    return torch.stack(z).detach(), torch.stack(g)
+
+
+@pytest.mark.parametrize("length", [10, 20, 30, 80, 90])
+def test_pooled_scores_equal_single_image_autograd(network, images, length):
+    scales = MNIST.scales_of(length)
+    described = describe(network, images, scales, 4, lambda p, labels: p.scores(labels))
+    assert described.shape == (11, length, 2)
+    for i, (image, label) in enumerate(images.batches(1)):
+        z, g = naive_descriptor(network, image, int(label), scales)
+        torch.testing.assert_close(described[i, :, 0].double(), z, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(described[i, :, 1].double(), g, atol=1e-7, rtol=1e-3)
+
+
+def test_batch_size_and_several_labels_do_not_mix_images(network, images):
+    scales = MNIST.scales_of(80)
+    channels = [lambda p, labels: p.scores(labels), lambda p, labels: p.scores(predicted_label(p, labels))]
+    whole = describe(network, images, scales, 11, *channels)
+    single = describe(network, images, scales, 1, *channels)
+    assert whole.shape == (11, 80, 3)
+    torch.testing.assert_close(whole, single, atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(whole[..., 1], whole[..., 2])
+
+
+def test_label_rules(network, images):
+    inputs, labels = next(images.batches(11))
+    one_pass = ForwardPass(network, inputs, MNIST.scales_of(30))
+    assert torch.equal(true_label(one_pass, labels), labels)
+    assert torch.equal(predicted_label(one_pass, labels), network(inputs).argmax(1))
+
+
+def test_nearest_validation_label_by_double_loop(network, images):
+    inputs, labels = next(images.batches(11))
+    widths = (10, 20, 50)
+    one_pass = ForwardPass(network, inputs, ("conv1", "conv2", "fc1"))
+    generator = torch.Generator().manual_seed(2)
+    validation = torch.rand(40, 80, generator=generator)
+    validation_labels = torch.randint(0, 10, (40,), generator=generator)
+
+    def similarity(a, b):
+        total, start = 0.0, 0
+        for width in widths:
+            x, y = (v[start : start + width].double() for v in (a, b))
+            x, y = ((v - v.mean()) / (v.std() + 1e-10) for v in (x, y))
+            total, start = total + float((x * y).sum()), start + width
+        return total
+
+    expected = [
+        int(validation_labels[max(range(40), key=lambda j: similarity(features, validation[j]))])
+        for features in one_pass.features
+    ]
+    rule = nearest_validation_label(validation, validation_labels, widths)
+    assert rule(one_pass, labels).tolist() == expected

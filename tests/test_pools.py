@@ -1,0 +1,59 @@
+"""Pools: sizes and class counts, disjoint splits, label noise."""
+
+import pytest
+import torch
+
+from fisher_al.errors import UserError
+from fisher_al.pools import imbalanced_indices, noisy_labels, split_validation
+
+# Class counts of MNIST's 60,000 training labels.
+MNIST_COUNTS = torch.tensor([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
+
+
+@pytest.fixture
+def train_labels():
+    labels = torch.arange(10).repeat_interleave(MNIST_COUNTS)
+    return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_split_is_disjoint_and_balanced(train_labels):
+    pool, validation = split_validation(train_labels, 1000, generator())
+    assert len(pool) == 50_000
+    assert torch.equal(torch.cat([pool, validation]).sort().values, torch.arange(60_000))
+    assert train_labels[validation].bincount().tolist() == [1000] * 10
+    assert not torch.equal(validation, split_validation(train_labels, 1000, generator(1))[1])
+
+
+def test_split_needs_enough_images():
+    with pytest.raises(UserError, match="class 1 has 2 training images"):
+        split_validation(torch.tensor([0, 0, 0, 1, 1]), 2, generator())
+
+
+@pytest.mark.parametrize(("ratio", "size"), [(1, 50_000), (10, 28_155), (100, 25_851)])
+def test_imbalanced_pool(train_labels, ratio, size):
+    labels = train_labels[split_validation(train_labels, 1000, generator())[0]]
+    kept = imbalanced_indices(labels, ratio, 10, generator())
+    assert len(kept) == len(kept.unique()) == size
+    counts = labels[kept].bincount(minlength=10)
+    assert counts[:5].tolist() == (MNIST_COUNTS[:5] - 1000).tolist()
+    rare = int(counts[5:].sum())
+    assert rare == (24_404 if ratio == 1 else 25_596 // ratio)
+    # drawn at random from all of 5-9 together, so roughly alike
+    assert (counts[5:] > rare / 5 * 0.6).all()
+    if ratio > 1:
+        assert not torch.equal(kept, imbalanced_indices(labels, ratio, 10, generator(1)))
+        assert torch.equal(kept, imbalanced_indices(labels, ratio, 10, generator(0)))
+
+
+def test_label_noise(train_labels):
+    noisy = noisy_labels(train_labels, 0.4, 10, generator())
+    # a tenth of the redrawn labels come out as they were
+    assert 0.35 < (noisy != train_labels).float().mean() < 0.37
+    assert (noisy.bincount(minlength=10) > 5000).all()
+    assert torch.equal(noisy_labels(train_labels, 0.0, 10, generator()), train_labels)
+    all_redrawn = noisy_labels(train_labels, 1.0, 10, generator())
+    assert 0.89 < (all_redrawn != train_labels).float().mean() < 0.91
