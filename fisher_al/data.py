@@ -94,8 +94,8 @@ def prepare_pool(experiment: Experiment, layout: Layout, seed: int) -> None:
     if layout.pool().is_file():
         return
     images, labels = load_split(layout.processed("train-split"))
-    drawn_for = (seed, layout.run, "pool", layout.imbalance_ratio, layout.noisy_ratio)
-    generator = derive_generator(*drawn_for)
+    ratios = float(layout.imbalance_ratio), float(layout.noisy_ratio)
+    generator = derive_generator(seed, layout.run, "pool", *ratios)
     kept = imbalanced_indices(labels, layout.imbalance_ratio, experiment.num_classes, generator)
     labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
     save_tensors((images[kept], labels), layout.pool())

@@ -5,12 +5,12 @@ import hashlib
 import torch
 
 
-def derive_seed(*purpose: int | str) -> int:
+def derive_seed(*purpose: int | float | str) -> int:
     """Return a 63-bit seed that is a function of the parts of `purpose` alone."""
     digest = hashlib.sha256("/".join(map(str, purpose)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def derive_generator(*purpose: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+def derive_generator(*purpose: int | float | str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator on `device`, seeded by `derive_seed(*purpose)`."""
     return torch.Generator(device).manual_seed(derive_seed(*purpose))

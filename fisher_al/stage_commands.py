@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -31,10 +32,8 @@ def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     cli.announce(device)
     for pretrained in (False, True):
         layout = _stage_layout(experiment, args, pretrained)
-        with tqdm(total=schedule.epochs, unit="epoch", disable=not pretrained) as bar:
-            accuracy = unsup(
-                experiment, layout, args.ensemble_index, schedule, args.seed, device, _epoch_bar(bar)
-            )
+        with _epoch_bar(schedule.epochs) as on_epoch:
+            accuracy = unsup(experiment, layout, args.ensemble_index, schedule, args.seed, device, on_epoch)
         task = "rotations" if pretrained else "classes"
         path = layout.initial_checkpoint(args.ensemble_index)
         print(f"{path}: {accuracy:.2f}% of test {task} recognised")
@@ -58,8 +57,8 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     parser.add_argument("--test-batch-size", type=cli.count, default=EVALUATION_BATCH_SIZE)
     cli.add_schedule_options(parser)
     chain, args = _step(parser, experiments, arguments)
-    with tqdm(total=chain.training.epochs, unit="epoch") as bar:
-        accuracies = main_descr(chain, args.batch, args.ensemble_index, _epoch_bar(bar))
+    with _epoch_bar(chain.training.epochs) as on_epoch:
+        accuracies = main_descr(chain, args.batch, args.ensemble_index, on_epoch)
     size = (args.batch + 1) * chain.budget
     print(chain.layout.best_checkpoint(chain.method, args.batch + 1, size, args.ensemble_index))
     print(
@@ -68,12 +67,16 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     )
 
 
-def _epoch_bar(bar: tqdm) -> OnEpoch:
-    def on_epoch(epoch: int, accuracy: float) -> None:
-        bar.set_postfix_str(f"{accuracy:.2f}%", refresh=False)
-        bar.update(epoch - bar.n)
+@contextmanager
+def _epoch_bar(epochs: int) -> Iterator[OnEpoch]:
+    """Progress bar that appears with the first epoch, so that an earlier error stands alone."""
+    with tqdm(total=epochs, unit="epoch", delay=1e-3) as bar:
 
-    return on_epoch
+        def on_epoch(epoch: int, accuracy: float) -> None:
+            bar.set_postfix_str(f"{accuracy:.2f}%", refresh=False)
+            bar.update(epoch - bar.n)
+
+        yield on_epoch
 
 
 def _step(

@@ -1,6 +1,7 @@
 """What the tests share: a folder of prepared digits, and ways to call the scripts."""
 
 import contextlib
+import csv
 import io
 import subprocess
 import sys
@@ -62,6 +63,12 @@ def run(script: str, *arguments: object) -> str:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Name and content of every file under `folder`."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file, by column name."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,90 @@
+"""Data: what the network is shown, and reading MNIST's own files."""
+
+import gzip
+import shutil
+
+import pytest
+import torch
+from conftest import MNIST_RAW, needs_mnist
+from torchvision import datasets, transforms
+
+from fisher_al import data
+from fisher_al.data import Images
+from fisher_al.errors import UserError
+from mnist.custom_datasets.digits import read_digits
+from mnist.custom_datasets.mnist import IDX_MD5, read_mnist
+from mnist.experiment import MNIST
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+def test_inputs_equal_torchvisions_transforms(monkeypatch, cache_bytes):
+    monkeypatch.setattr(data, "FLOAT_CACHE_BYTES", cache_bytes)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8, generator=generator)
+    images = Images(pixels, torch.arange(5), MNIST, "cpu")
+    plain = transforms.Compose(
+        [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )
+    expected = torch.stack([plain(image) for image in pixels])
+    inputs = torch.cat([inputs for inputs, _ in images.batches(2)])
+    torch.testing.assert_close(inputs, expected)
+    chosen, labels = next(images.batches(3, torch.tensor([4, 0, 2])))
+    assert labels.tolist() == [4, 0, 2]
+    torch.testing.assert_close(chosen, expected[[4, 0, 2]])
+
+
+def test_digits_are_real_and_disjoint(tmp_path):
+    raw = read_digits(tmp_path)
+    assert raw.train_images.shape == (1300, 28, 28)
+    assert raw.test_images.shape == (497, 28, 28)
+    assert raw.train_images.dtype == torch.uint8
+    assert raw.train_images.max() == 255
+    assert raw.test_labels.bincount(minlength=10).min() >= 45
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+
+
+@pytest.mark.usefixtures("no_network")
+def test_no_data_and_no_network_names_the_folder_and_the_files(tmp_path):
+    with pytest.raises(UserError, match=r"MNIST/raw: no complete MNIST.*train-images-idx3-ubyte\.gz"):
+        read_mnist(tmp_path / "MNIST")
+    assert not any((tmp_path / "MNIST").iterdir())
+
+
+def broken_files():
+    whole = gzip.compress(bytes(1000))
+    return {"not gzip": b"text", "truncated": whole[:-20], "altered": whole, "empty": b""}
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("kind", broken_files())
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_broken_idx_file_is_named_and_left_alone(tmp_path, kind, suffix):
+    path = tmp_path / "raw" / f"t10k-labels-idx1-ubyte{suffix}"
+    path.parent.mkdir()
+    path.write_bytes(broken_files()[kind])
+    with pytest.raises(UserError, match=f"{path.name}: truncated or altered"):
+        read_mnist(tmp_path)
+    assert path.read_bytes() == broken_files()[kind]
+    assert [p.name for p in tmp_path.iterdir()] == ["raw"]
+
+
+@needs_mnist
+@pytest.mark.usefixtures("no_network")
+def test_mnist_is_read_packed_or_not(tmp_path):
+    (tmp_path / "raw").mkdir()
+    for name in IDX_MD5:
+        shutil.copy(MNIST_RAW / f"{name}.gz", tmp_path / "raw")
+    packed = read_mnist(tmp_path)
+    for path in (tmp_path / "raw").iterdir():
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    unpacked = read_mnist(tmp_path)
+    assert packed.train_labels.bincount().tolist()[:3] == [5923, 6742, 5958]
+    assert packed.train_images.shape == (60_000, 28, 28)
+    assert packed.test_images.shape == (10_000, 28, 28)
+    for part in ("train_images", "train_labels", "test_images", "test_labels"):
+        assert torch.equal(getattr(packed, part), getattr(unpacked, part))

@@ -1,0 +1,177 @@
+"""Every mistake ends with one clear line and exit code 2, and nothing is overwritten."""
+
+import re
+import shutil
+
+import pytest
+import torch
+from conftest import call, snapshot
+from torchvision import datasets
+
+from fisher_al.layout import Layout
+from fisher_al.methods import parse_method
+from fisher_al.storage import save_indices, save_tensors
+from mnist.experiment import DIGITS
+
+
+@pytest.fixture
+def folder(digits_folder, tmp_path):
+    """Prepared digits that a test may change."""
+    shutil.copytree(digits_folder, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def layout(folder):
+    return Layout(folder / "DIGITS", "run0", 10.0)
+
+
+OURS = parse_method("gradFmap/20", DIGITS)
+
+
+def refused(folder, pattern, script, *arguments):
+    """Assert that the script refuses with one line that matches, and changes nothing."""
+    before = snapshot(folder)
+    outcome = call(script, *arguments)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert re.search(pattern, outcome.err), outcome.err
+    assert snapshot(folder) == before
+
+
+def step(folder, *extra):
+    return ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10, "-dl", 20, *extra)
+
+
+def campaign(folder, *extra):
+    return ("--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1, "--epochs", 1, *extra)
+
+
+def test_no_data_and_no_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    for script in ("unsup.py", "gen_descr.py"):
+        refused(
+            tmp_path, "no complete MNIST.*put these files into that folder", script, "--datadir", tmp_path
+        )
+    refused(tmp_path, "no complete MNIST", "run.py", "--datadir", tmp_path, "--initial", "--run-stop", 1)
+
+
+def test_truncated_idx_file(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03")
+    refused(tmp_path, "train-images-idx3-ubyte: truncated or altered", "unsup.py", "--datadir", tmp_path)
+
+
+def test_missing_initial_model_says_what_to_run(folder, layout):
+    layout.initial_checkpoint().unlink()
+    for script, arguments in (
+        ("run.py", campaign(folder)),
+        ("gen_descr.py", step(folder)),
+        ("main_descr.py", step(folder, "-sub", "none", "-aug", "random")),
+    ):
+        refused(folder, "init_unsup.*not found; run run.py --initial", script, *arguments)
+
+
+def test_missing_batch_or_descriptors_say_what_to_run(folder):
+    refused(
+        folder, r"best_unsup_batch_2.*not found; run batch 2 first", "gen_descr.py", *step(folder, "-b", 2)
+    )
+    refused(folder, r"index_list_unsup_batch_2.*run batch 2 first", "main_descr.py", *step(folder, "-b", 2))
+    refused(folder, r"train_|val_.*not found; run gen_descr.py", "main_descr.py", *step(folder))
+
+
+def test_broken_checkpoint(folder, layout):
+    path = layout.initial_checkpoint()
+    path.write_bytes(path.read_bytes()[:-5000])
+    refused(folder, "init_unsup.*truncated", "run.py", *campaign(folder))
+    save_tensors({"weights": torch.zeros(3)}, path)
+    refused(folder, "init_unsup.*not a checkpoint", "gen_descr.py", *step(folder))
+
+
+def test_checkpoint_of_another_network(folder, layout):
+    path = layout.initial_checkpoint()
+    checkpoint = torch.load(path, weights_only=True)
+    state = checkpoint["state_dict"]
+    save_tensors({**checkpoint, "state_dict": {**state, "conv2.weight": torch.zeros(32, 10, 5, 5)}}, path)
+    refused(folder, r"another network: conv2\.weight is \(32, 10, 5, 5\)", "gen_descr.py", *step(folder))
+    save_tensors({**checkpoint, "state_dict": {"layer1.weight": torch.zeros(3)}}, path)
+    refused(folder, "another network: conv1.bias is absent", "main_descr.py", *step(folder, "-sub", "varMC"))
+
+
+def test_descriptors_of_another_size(folder, layout):
+    assert call("gen_descr.py", *step(folder)).code == 0
+    for split, shape in (("train", (500, 20, 2)), ("val", (300, 20, 2)), ("val", (300, 80, 4))):
+        path = layout.descriptors(split, OURS)
+        kept = path.read_bytes()
+        save_tensors(torch.zeros(shape), path)
+        wrong = re.escape(str(shape))
+        refused(folder, f"{split}_unsup.*another network or pool: {wrong}", "main_descr.py", *step(folder))
+        path.write_bytes(kept)
+    save_tensors({"not": "a tensor"}, layout.descriptors("val", OURS))
+    refused(folder, "another network or pool: dict", "main_descr.py", *step(folder))
+
+
+def test_wrong_index_list(folder, layout):
+    save_indices(torch.tensor([1, 2, 2]), layout.index_list(OURS, 1, 3))
+    refused(folder, "holds other than 3 distinct", "main_descr.py", *step(folder, "-b", 1, "-as", 3))
+
+
+def test_broken_pool_or_split(folder, layout):
+    path = layout.pool()
+    path.write_bytes(path.read_bytes()[:1000])
+    refused(folder, "train_ir_10_nr_0.0.pt: truncated", "run.py", *campaign(folder))
+    save_tensors(torch.zeros(3), path)
+    refused(folder, "train_ir_10_nr_0.0.pt: expected a pair", "gen_descr.py", *step(folder))
+
+
+def test_budget_larger_than_the_pool(folder):
+    # refused before the first iteration, not when the pool runs out in the last
+    arguments = campaign(folder, "--augment-size", 200, "--iterations", 4, "--methods", "random")
+    refused(folder, "--augment-size 200: 4 iterations need 800 labels but .* has 5", "run.py", *arguments)
+    arguments = step(folder, "-sub", "none", "-aug", "random", "-as", 5000)
+    refused(folder, "--augment-size 5000", "main_descr.py", *arguments)
+
+
+def test_results_of_other_settings_are_not_taken_over(folder):
+    methods = ("--methods", "random", "--iterations", 1)
+    assert call("run.py", *campaign(folder, *methods)).code == 0
+    refused(folder, "made with epochs 1, now 2", "run.py", *campaign(folder, *methods, "--epochs", 2))
+    refused(folder, "made with seed 0, now 7", "run.py", *campaign(folder, *methods, "--seed", 7))
+    refused(folder, "made with epochs 2, now 1", "run.py", *campaign(folder, "--initial", "--epochs", 1))
+
+
+def test_no_results_to_plot(folder):
+    refused(folder, "no results of these runs; run run.py first", "run_plot.py", *campaign(folder)[:6])
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "pattern"),
+    [
+        ("run.py", ("--methods", "fisher"), "unknown method 'fisher', choose from random, varMC"),
+        ("run.py", ("--methods", "gradFmap/33"), "L=33 is not one of MNIST's: 10, 20, 30, 80, 90"),
+        ("run.py", ("--methods", "gradFmap/x"), "'x' is not a descriptor length"),
+        ("run.py", ("--methods", "random/20"), "random has no descriptors"),
+        ("run.py", ("--methods",), "--methods: expected at least one argument"),
+        ("run_plot.py", ("--methods", "nothing"), "unknown method 'nothing'"),
+        ("run_plot.py", ("--metric", "worst"), "--metric: invalid choice"),
+        ("gen_descr.py", ("-sub", "gradient"), "unknown method '-sub gradient'"),
+        ("gen_descr.py", ("-sub", "grad", "-aug", "random"), "unknown method '-sub grad -aug random'"),
+        ("gen_descr.py", ("-sub", "none"), "add -aug random or topKandPcc"),
+        ("main_descr.py", ("-dl", "33"), "L=33 is not one of MNIST's"),
+        ("main_descr.py", ("-b", "2", "-ts", "125"), "-ts 125: batch 2 .* has 250 labeled"),
+        ("main_descr.py", ("-b", "-1"), "'-1' is not a whole number of at least 0"),
+        ("main_descr.py", ("-ens", "2"), "ensembles belong to uncertainty"),
+        ("unsup.py", ("-e", "1"), "-e 1: -ens 1 has members 0 to 0"),
+        ("unsup.py", ("--lr", "nan"), "'nan' is not a positive learning rate"),
+        ("unsup.py", ("-r", "../run0"), "is not the name of a folder"),
+        ("unsup.py", ("--nonsense",), "unrecognized arguments: --nonsense"),
+        ("run.py", ("-ir", "0.5"), "'0.5' is not a ratio of at least 1"),
+        ("run.py", ("-nr", "2"), "'2' is not a share from 0 to 1"),
+        ("run.py", ("--run-start", "3", "--run-stop", "3"), "no run in that range"),
+        ("run.py", ("--jobs", "0"), "'0' is not a whole number of at least 1"),
+        ("run.py", ("--dataset", "CIFAR"), "invalid choice: 'CIFAR'"),
+    ],
+)
+def test_malformed_options(tmp_path, script, arguments, pattern):
+    refused(tmp_path, pattern, script, "--datadir", tmp_path, *arguments)
