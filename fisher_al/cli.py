@@ -112,10 +112,16 @@ def add_method_options(parser: Parser) -> None:
         "--methods",
         nargs="+",
         metavar="METHOD",
-        help="random, varMC, or a subtype with its descriptor length such as gradFmap/80 "
-        "(default: the paper's list)",
+        help="e.g. random varMC gradFmap/80, with a descriptor length where one belongs; the README lists "
+        "all (default: the paper's list)",
     )
-    parser.add_argument("-ens", "--ensemble-size", type=count, default=1, help="networks for varMC")
+    parser.add_argument(
+        "-ens",
+        "--ensemble-size",
+        type=count,
+        default=1,
+        help="networks E; applies to varMC, entMC and baldMC",
+    )
     parser.add_argument(
         "-smp", "--sample-steps", type=count, help="dropout passes K (default: the protocol's)"
     )

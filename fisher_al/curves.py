@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fisher_al.checkpoints import load_checkpoint
 from fisher_al.layout import format_ratio
-from fisher_al.stages import Chain, load_checkpoint
+from fisher_al.stages.chain import Chain
 from fisher_al.storage import atomic_write
 
 # What --metric calls the accuracies that a checkpoint holds.

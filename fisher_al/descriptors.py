@@ -14,37 +14,61 @@ from fisher_al.data import Images
 class ForwardPass:
     """One forward pass of a batch, kept so that gradients at the chosen scales can follow.
 
-    logits : (N, C); features : (N, L), the activations at `scales`, averaged over positions and
-    concatenated (paper, section 3).
+    inputs : (N, channels, height, width); logits : (N, C); features : (N, L), the activations at `scales`,
+    averaged over positions and concatenated (paper, section 3). Gradients come in closed form where the
+    network offers it (`pooled_gradients`), and from autograd elsewhere.
     """
 
     def __init__(self, network: nn.Module, inputs: Tensor, scales: Sequence[str]):
-        activations: dict[str, Tensor] = {}
-
-        def tap(name: str, activation: Tensor) -> Tensor:
-            if name not in scales:
-                return activation
-            if not activations:  # gradients are wanted down to the lowest scale only
-                activation = activation.detach().requires_grad_()
-            activations[name] = activation
-            return activation
-
-        with torch.enable_grad():
-            self._logits = network(inputs, tap)
-        self._activations = [activations[name] for name in scales]
+        self._network, self._scales, self.inputs = network, scales, inputs
+        self._has_closed_form = hasattr(network, "pooled_gradients")
+        self._activations: dict[str, Tensor] = {}
+        with torch.set_grad_enabled(not self._has_closed_form):
+            self._logits = network(inputs, self._tap)
         self.logits = self._logits.detach()
-        self.features = _average_positions([activation.detach() for activation in self._activations])
+        self.features = torch.cat(
+            [average_positions(self._activations[name].detach(), 1) for name in scales], dim=1
+        )
+
+    def _tap(self, name: str, activation: Tensor) -> Tensor:
+        if name in self._scales and not any(scale in self._activations for scale in self._scales):
+            activation = activation.detach()  # gradients are wanted down to the lowest scale only
+            activation.requires_grad_(not self._has_closed_form)
+        self._activations[name] = activation
+        return activation
 
     def scores(self, labels: Tensor) -> Tensor:
         """Fisher scores (N, L): gradient of CE(f(x), label) at each scale, averaged over positions."""
-        with torch.enable_grad():
-            loss = F.cross_entropy(self._logits, labels, reduction="sum")
-        gradients = torch.autograd.grad(loss, self._activations, retain_graph=True)
-        return _average_positions(gradients)
+        one_hot = F.one_hot(labels, self.logits.shape[1])
+        return self._pull_back((self.logits.softmax(1) - one_hot).unsqueeze(1)).squeeze(1)
+
+    def class_scores(self) -> Tensor:
+        """Fisher scores (N, C, L) of every class as the label.
+
+        The gradient is linear in softmax - one-hot, so the classes share one pass.
+        """
+        classes = torch.eye(self.logits.shape[1], device=self.logits.device)
+        return self._pull_back(self.logits.softmax(1).unsqueeze(1) - classes)
+
+    def _pull_back(self, cotangents: Tensor) -> Tensor:
+        """Pooled gradients (N, R, L) of the logits weighted by each of the cotangents (N, R, C)."""
+        if self._has_closed_form:
+            with torch.no_grad():
+                blocks = self._network.pooled_gradients(self._activations, cotangents, self._scales)
+            return torch.cat([blocks[name] for name in self._scales], dim=2)
+        gradients = torch.autograd.grad(
+            self._logits,
+            [self._activations[name] for name in self._scales],
+            cotangents.transpose(0, 1),
+            retain_graph=True,
+            is_grads_batched=True,
+        )
+        return torch.cat([average_positions(gradient, 2) for gradient in gradients], dim=2).transpose(0, 1)
 
 
-def _average_positions(blocks: Sequence[Tensor]) -> Tensor:
-    return torch.cat([block.flatten(2).mean(2) if block.dim() > 2 else block for block in blocks], dim=1)
+def average_positions(activation: Tensor, leading: int) -> Tensor:
+    """Mean over all positions, the dimensions after `leading` ones and the channels."""
+    return activation.flatten(leading + 1).mean(leading + 1) if activation.dim() > leading + 1 else activation
 
 
 def describe(

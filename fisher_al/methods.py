@@ -8,46 +8,124 @@ from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 
 RANDOM, UNCERTAIN, KERNEL_Z, KERNEL_ZG = "random", "topUncert", "topKandPcc", "topKandPccFprGrad"
+CORESET, BADGE = "coreSet", "badge"
 
 
 @dataclass(frozen=True)
 class MethodKind:
-    """One row of the registry: a subtype token with its acquisition token, notation and plot style."""
+    """One row of the registry: how a method is named, what it computes, and how it is drawn.
 
-    token: str  # as given to --methods
-    sub: str  # subtype token in options and file names
-    aug: str  # acquisition token in options and file names
-    notation: str  # the paper's, as matplotlib math text
-    color: str  # Okabe-Ito palette: distinct for colour-blind readers
+    `sub` and `aug` are the subtype and acquisition tokens of options and file names, `token` stands for both
+    in `--methods`. `pool_labels` says whether the method sees labels of the pool before it asks for them.
+    """
+
+    token: str
+    sub: str
+    aug: str
+    notation: str  # the paper's, as math text
+    formula: str
+    cost: str  # per pool image and iteration
+    color: str
     marker: str
-    description: str
+    pool_labels: bool = False
+    ensembles: bool = False
+    extension: bool = False  # not in the paper
 
     @property
     def has_scales(self) -> bool:
         """Whether descriptors, and so a length L, belong to the method."""
-        return self.aug in (KERNEL_Z, KERNEL_ZG)
+        return self.aug not in (RANDOM, UNCERTAIN)
+
+    @property
+    def borrows_labels(self) -> bool:
+        """Whether S is the label of the most similar validation image."""
+        return self.sub in ("gradFmap", "gradGmap")
 
 
+_SCORES = "1 forward pass, 1 pooled gradient"
+_PASSES = "K passes above the first dropout"
+_VIEWS = "K forward passes, C pooled gradients each"
+
+
+def _uncertain(sub: str, notation: str, formula: str, color: str, marker: str) -> MethodKind:
+    ensembles = sub != "stdMC"
+    return MethodKind(sub, sub, UNCERTAIN, notation, formula, _PASSES, color, marker, ensembles=ensembles)
+
+
+def _fisher(
+    sub: str, notation: str, formula: str, cost: str, color: str, marker: str, pool_labels: bool = False
+) -> MethodKind:
+    return MethodKind(sub, sub, KERNEL_ZG, notation, formula, cost, color, marker, pool_labels)
+
+
+# Colours are told apart by colour-blind readers (Okabe and Ito; Tol), markers in grey.
 METHOD_KINDS = {
     kind.token: kind
     for kind in (
-        MethodKind("random", "none", RANDOM, "random", "#000000", "o", "uniformly random picks"),
-        MethodKind(
-            "varMC", "varMC", UNCERTAIN, "varR", "#E69F00", "s", "variation ratio of MC-dropout votes"
-        ),
-        MethodKind("none", "none", KERNEL_Z, r"$R_z$", "#56B4E9", "^", "feature similarity alone"),
-        MethodKind("gradAbl", "gradAbl", KERNEL_ZG, r"$S=y$", "#009E73", "D", "Fisher kernel, true labels"),
-        MethodKind(
-            "grad", "grad", KERNEL_ZG, r"$S=\hat{y}$", "#CC79A7", "v", "Fisher kernel, predicted labels"
-        ),
-        MethodKind(
+        MethodKind("random", "none", RANDOM, "random", "uniform", "none", "#000000", "o"),
+        _uncertain("varMC", "varR", "1 - share of the modal class over K passes", "#E69F00", "s"),
+        _uncertain("entMC", "entropy", "entropy of the mean softmax", "#B8860B", "p"),
+        _uncertain("baldMC", "BALD", "entropy of the mean - mean entropy", "#7F5F00", "h"),
+        _uncertain("stdMC", "mean STD", "mean over classes of the std over K passes", "#C9A227", "*"),
+        MethodKind("none", "none", KERNEL_Z, "$R_z$", "features alone", "1 forward pass", "#56B4E9", "^"),
+        _fisher("gradAbl", "$S=y$", "true label", _SCORES, "#009E73", "D", pool_labels=True),
+        _fisher("grad", r"$S=\hat{y}$", "argmax of the network", _SCORES, "#CC79A7", "v"),
+        _fisher(
             "gradFmap",
-            "gradFmap",
-            KERNEL_ZG,
             r"ours, $S=\hat{p}(y,z)$",
+            "label of the validation image nearest in R_z",
+            f"{_SCORES}, V products of length L",
             "#D55E00",
             "P",
-            "Fisher kernel, label of the nearest validation image",
+        ),
+        _fisher(
+            "gradGmap",
+            r"$S=\hat{p}(y,z,g)$",
+            "label of the validation image nearest in R_zg",
+            "1 forward pass, 2 pooled gradients, V products of length 2L",
+            "#8B2500",
+            "X",
+        ),
+        _fisher(
+            "cor", r"$S=\mathrm{tr}(C_{zg})$", "argmax_c of sum z . g(c) over K views", _VIEWS, "#0072B2", "<"
+        ),
+        _fisher(
+            "amiFull",
+            r"$S=I(z;g)$",
+            "argmax_c of logdet ZZ' + logdet GG' - logdet [Z;G][Z;G]'",
+            f"{_VIEWS}, C determinants of order min(2L, K)",
+            "#882255",
+            ">",
+        ),
+        _fisher(
+            "amiDiag",
+            r"$S=I_\mathrm{diag}(z;g)$",
+            "argmax_c of -sum over channels of log(1 - rho^2)",
+            _VIEWS,
+            "#AA4499",
+            "d",
+        ),
+        MethodKind(
+            "coreset",
+            "none",
+            CORESET,
+            "core-set",
+            "farthest-first in features z (arXiv:1708.00489)",
+            "1 forward pass, A + bA distances of length L",
+            "#777777",
+            "x",
+            extension=True,
+        ),
+        MethodKind(
+            "badge",
+            "none",
+            BADGE,
+            "BADGE",
+            "k-means++ on (softmax - argmax) x z (arXiv:1906.03671)",
+            "1 forward pass, A distances of length CL",
+            "#999933",
+            "+",
+            extension=True,
         ),
     )
 }
@@ -66,6 +144,11 @@ class Method:
         return f"{self.kind.token}/{self.length}" if self.kind.has_scales else self.kind.token
 
     @property
+    def samples_repeatedly(self) -> bool:
+        """Whether the number K of dropout passes or views matters."""
+        return self.kind.aug == UNCERTAIN or self.kind.sub in ("cor", "amiFull", "amiDiag")
+
+    @property
     def file_tag(self) -> str:
         """The part of file names that tells methods apart."""
         return f"sub_{self.kind.sub}_aug_{self.kind.aug}_L_{self.length}"
@@ -77,6 +160,20 @@ class Method:
         if self.kind.aug == UNCERTAIN:
             return f"{self.kind.notation}, E={ensemble_size}, K={mc_samples}"
         return self.kind.notation
+
+
+def methods_table() -> list[list[str]]:
+    """The registry as rows of text: token, notation, formula, pool labels seen, cost per pool image."""
+    return [
+        [
+            f"`{kind.token}/L`" if kind.has_scales else f"`{kind.token}`",
+            kind.notation + (" (not in the paper)" if kind.extension else ""),
+            kind.formula,
+            "yes" if kind.pool_labels else "no",
+            kind.cost,
+        ]
+        for kind in METHOD_KINDS.values()
+    ]
 
 
 def parse_method(token: str, experiment: Experiment) -> Method:

@@ -1,13 +1,28 @@
-"""The label S whose gradient makes a descriptor's Fisher score, on the pool where labels are unknown."""
+"""The label S whose gradient makes a descriptor's Fisher score, on the pool where labels are unknown.
+
+A label rule maps a forward pass (of N images) and their true labels (N,) to the labels S (N,).
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from fisher_al.acquisition import kernel_features
 from fisher_al.descriptors import ForwardPass
+from fisher_al.information import diagonal_information, gaussian_information, trace_correlation
+from fisher_al.views import Views
 
 LabelRule = Callable[[ForwardPass, Tensor], Tensor]
+
+# Estimators over sampled views, by subtype token.
+ESTIMATORS = {"cor": trace_correlation, "amiFull": gaussian_information, "amiDiag": diagonal_information}
+
+# Bounds on what is in memory at once while views are estimated.
+MAX_VIEWS_AT_ONCE = 512
+MAX_SCORES_AT_ONCE = 2**23
 
 
 def true_label(one_pass: ForwardPass, labels: Tensor) -> Tensor:
@@ -21,16 +36,48 @@ def predicted_label(one_pass: ForwardPass, labels: Tensor) -> Tensor:
 
 
 def nearest_validation_label(
-    validation_features: Tensor, validation_labels: Tensor, widths: Sequence[int]
+    validation: Tensor, validation_labels: Tensor, widths: Sequence[int]
 ) -> LabelRule:
-    """S = p^(y, z): the label of the validation image that is most similar in R_z.
+    """S = the label of the validation image that is most similar in the kernel.
 
-    validation_features : (V, L); validation_labels : (V,); widths : channels of each scale, summing to L.
+    validation : (V, L) features for R_z, p^(y, z); or (V, L, 2) features and scores of the predicted label
+    for R_zg, p^(y, z, g). validation_labels : (V,); widths : channels of each scale, summing to L.
     """
-    keys = kernel_features(validation_features, widths)
+    keys = kernel_features(validation, widths)
+    with_scores = validation.dim() == 3
 
     def rule(one_pass: ForwardPass, labels: Tensor) -> Tensor:
-        similarity = kernel_features(one_pass.features, widths) @ keys.T
+        query = one_pass.features
+        if with_scores:
+            query = torch.stack([query, one_pass.scores(predicted_label(one_pass, labels))], dim=2)
+        similarity = kernel_features(query, widths) @ keys.T
         return validation_labels[similarity.argmax(1)]
+
+    return rule
+
+
+def most_dependent_label(
+    estimator: Callable[[Tensor, Tensor], Tensor], network: nn.Module, scales: Sequence[str], views: Views
+) -> LabelRule:
+    """S = the class whose scores depend most on the features, over the views of an image.
+
+    `estimator` is one of `fisher_al.information`. Memory is bounded whatever the batch size.
+    """
+
+    def rule(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+        per_image = len(views) * one_pass.logits.shape[1] * one_pass.features.shape[1]
+        chunk = max(1, MAX_SCORES_AT_ONCE // per_image)
+        return torch.cat([estimate(inputs) for inputs in one_pass.inputs.split(chunk)])
+
+    def estimate(inputs: Tensor) -> Tensor:
+        copies = views.of(inputs).transpose(0, 1)  # (N, K, channels, height, width)
+        passes = [
+            ForwardPass(network, part.contiguous(memory_format=torch.channels_last), scales)
+            for part in copies.flatten(0, 1).split(MAX_VIEWS_AT_ONCE)
+        ]
+        features = torch.cat([one.features for one in passes])
+        scores = torch.cat([one.class_scores() for one in passes])
+        shape = (len(inputs), len(views))
+        return estimator(features.unflatten(0, shape), scores.unflatten(0, shape)).argmax(1)
 
     return rule

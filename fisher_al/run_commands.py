@@ -16,10 +16,10 @@ from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout, format_ratio
-from fisher_al.methods import UNCERTAIN, parse_method
+from fisher_al.methods import parse_method
 from fisher_al.plotting import plot_curves
 from fisher_al.runner import ChainTask, InitialModel, Task, available_cores, run_tasks
-from fisher_al.stages import Chain
+from fisher_al.stages.chain import Chain
 from fisher_al.training import EVALUATION_BATCH_SIZE
 
 
@@ -99,7 +99,7 @@ def _initial_models(experiment: Experiment, args: argparse.Namespace, device: st
 def make_chains(
     experiment: Experiment, args: argparse.Namespace, starts: Sequence[bool], device: str
 ) -> list[Chain]:
-    """The chains that the options ask for; an ensemble size applies to uncertainty methods alone."""
+    """The chains that the options ask for; an ensemble size applies to methods that have ensembles."""
     methods = [parse_method(token, experiment) for token in args.methods or experiment.methods]
     return [
         Chain(
@@ -110,7 +110,7 @@ def make_chains(
                 ratio,
                 args.noisy_ratio,
                 pretrained,
-                args.ensemble_size if method.kind.aug == UNCERTAIN else 1,
+                args.ensemble_size if method.kind.ensembles else 1,
             ),
             method=method,
             training=override_schedule(experiment.training, args),

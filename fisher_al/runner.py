@@ -17,14 +17,10 @@ from fisher_al.checkpoints import load_checkpoint, require_settings
 from fisher_al.data import load_split, prepare_pool
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
-from fisher_al.stages import (
-    Chain,
-    gen_descr,
-    initial_settings,
-    main_descr,
-    require_budget,
-    unsup,
-)
+from fisher_al.stages.chain import Chain
+from fisher_al.stages.gen_descr import gen_descr
+from fisher_al.stages.main_descr import main_descr, require_budget
+from fisher_al.stages.unsup import initial_settings, unsup
 
 OnProgress = Callable[[str], None]
 

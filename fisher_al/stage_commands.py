@@ -13,8 +13,11 @@ from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout
-from fisher_al.methods import UNCERTAIN, find_method
-from fisher_al.stages import Chain, OnEpoch, gen_descr, main_descr, unsup
+from fisher_al.methods import find_method
+from fisher_al.stages.chain import Chain, OnEpoch
+from fisher_al.stages.gen_descr import gen_descr
+from fisher_al.stages.main_descr import main_descr
+from fisher_al.stages.unsup import unsup
 from fisher_al.training import EVALUATION_BATCH_SIZE
 
 
@@ -95,8 +98,8 @@ def _step(
             f"-ts {args.train_size}: batch {args.batch} with a budget of {budget} has "
             f"{args.batch * budget} labeled images; correct -ts, -b or -as"
         )
-    if args.ensemble_size > 1 and method.kind.aug != UNCERTAIN:
-        raise UserError(f"-ens {args.ensemble_size}: ensembles belong to uncertainty, not to {method.token}")
+    if args.ensemble_size > 1 and not method.kind.ensembles:
+        raise UserError(f"-ens {args.ensemble_size}: {method.token} has no ensembles; leave -ens out")
     chain = Chain(
         experiment=experiment,
         layout=_stage_layout(experiment, args, bool(args.unsupervised)),

@@ -17,6 +17,7 @@ from fisher_al.experiment import Schedule
 EVALUATION_BATCH_SIZE = 250
 
 Task = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ROTATIONS = 4
 
 
 @dataclass
@@ -46,16 +47,23 @@ def classification(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def rotation(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The pretext task: all four copies of the inputs (4N, ...), turned by 0, 90, 180, 270 degrees; labels
     0-3 say by how many quarters (Gidaris et al., arXiv:1803.07728)."""
-    turned = torch.cat([torch.rot90(inputs, quarters, dims=(2, 3)) for quarters in range(4)])
-    quarters = torch.arange(4, device=inputs.device).repeat_interleave(len(inputs))
+    turned = torch.cat([torch.rot90(inputs, quarters, dims=(2, 3)) for quarters in range(ROTATIONS)])
+    quarters = torch.arange(ROTATIONS, device=inputs.device).repeat_interleave(len(inputs))
     return turned.contiguous(memory_format=torch.channels_last), quarters
+
+
+def predict_probabilities(
+    network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE
+) -> Tensor:
+    """Softmax (N, C) of every image."""
+    network.eval()
+    with torch.inference_mode():
+        return torch.cat([network(inputs).softmax(1) for inputs, _ in images.batches(batch_size)])
 
 
 def predict(network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE) -> Tensor:
     """Predicted class (N,) of every image."""
-    network.eval()
-    with torch.inference_mode():
-        return torch.cat([network(inputs).argmax(1) for inputs, _ in images.batches(batch_size)])
+    return predict_probabilities(network, images, batch_size).argmax(1)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log
 
 import torch
 import torch.nn.functional as F
@@ -14,25 +15,48 @@ from fisher_al.data import Images
 class Uncertainty:
     """An uncertainty in two steps, so that an ensemble can average between them.
 
-    statistics : probabilities (K, N, C) of K stochastic passes -> per-class statistics (N, C, 2);
-    score : statistics, averaged over ensemble members -> uncertainty (N,), larger is less certain.
+    statistics : probabilities (K, N, C) of K stochastic passes -> per-class statistics (N, C, 2), of which
+    the second is always the mean probability; score : statistics, averaged over ensemble members ->
+    uncertainty (N,), larger is less certain.
     """
 
     statistics: Callable[[Tensor], Tensor]
     score: Callable[[Tensor], Tensor]
 
 
-def _votes(probabilities: Tensor) -> Tensor:
-    share = F.one_hot(probabilities.argmax(2), probabilities.shape[2]).float().mean(0)
-    return torch.stack([share, probabilities.mean(0)], dim=2)
+def _entropy_terms(probabilities: Tensor) -> Tensor:
+    """-p log2 p, which is 0 at p = 0."""
+    return torch.special.entr(probabilities) / log(2)
 
 
-def _variation_ratio(statistics: Tensor) -> Tensor:
-    return 1 - statistics[..., 0].amax(1)
+def _with_mean(statistic: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda probabilities: torch.stack([statistic(probabilities), probabilities.mean(0)], dim=2)
 
 
-# varMC, the variation ratio: one minus the share of passes that vote for the modal class.
-UNCERTAINTIES = {"varMC": Uncertainty(_votes, _variation_ratio)}
+def _vote_share(probabilities: Tensor) -> Tensor:
+    return F.one_hot(probabilities.argmax(2), probabilities.shape[2]).float().mean(0)
+
+
+def _mean_entropy(statistics: Tensor) -> Tensor:
+    return statistics[..., 0].sum(1)
+
+
+def _entropy_of_mean(statistics: Tensor) -> Tensor:
+    return _entropy_terms(statistics[..., 1]).sum(1)
+
+
+# By subtype token; the per-class statistic of each is the expression inside _with_mean.
+UNCERTAINTIES = {
+    # one minus the share of passes that vote for the modal class
+    "varMC": Uncertainty(_with_mean(_vote_share), lambda s: 1 - s[..., 0].amax(1)),
+    "entMC": Uncertainty(_with_mean(lambda p: _entropy_terms(p).mean(0)), _entropy_of_mean),
+    # entropy of the mean minus mean entropy (Houlsby et al., arXiv:1112.5745)
+    "baldMC": Uncertainty(
+        _with_mean(lambda p: _entropy_terms(p).mean(0)), lambda s: _entropy_of_mean(s) - _mean_entropy(s)
+    ),
+    # mean over classes of the standard deviation over passes (of the population: one pass gives 0)
+    "stdMC": Uncertainty(_with_mean(lambda p: p.std(0, correction=0)), lambda s: s[..., 0].mean(1)),
+}
 
 
 def sample_statistics(

@@ -13,7 +13,7 @@ from fisher_al.checkpoints import save_checkpoint
 from fisher_al.curves import Curve, collect_curves, missing_runs, results_header, results_table, write_csv
 from fisher_al.layout import Layout
 from fisher_al.methods import parse_method
-from fisher_al.stages import Chain
+from fisher_al.stages.chain import Chain
 from fisher_al.training import FitResult
 from mnist.experiment import MNIST
 

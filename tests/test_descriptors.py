@@ -92,3 +92,29 @@ def test_nearest_validation_label_by_double_loop(network, images):
     ]
     rule = nearest_validation_label(validation, validation_labels, widths)
     assert rule(one_pass, labels).tolist() == expected
+
+
+class WithoutClosedForm(torch.nn.Module):
+    """The same network for those that have no closed form: gradients come from autograd."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images, tap):
+        return self.network(images, tap)
+
+
+@pytest.mark.parametrize("length", [10, 20, 30, 80, 90])
+def test_class_scores_equal_the_scores_of_each_class(network, images, length):
+    inputs, _ = next(images.batches(11))
+    scales = MNIST.scales_of(length)
+    for model in (network, WithoutClosedForm(network)):
+        one_pass = ForwardPass(model, inputs, scales)
+        every = one_pass.class_scores()
+        assert every.shape == (11, 10, length)
+        for label in range(10):
+            _, g = naive_descriptor(network, inputs[3:4], label, scales)
+            torch.testing.assert_close(every[3, label].double(), g, atol=1e-7, rtol=1e-3)
+            scores = one_pass.scores(torch.full((11,), label))
+            torch.testing.assert_close(every[:, label], scores, atol=1e-7, rtol=1e-4)

@@ -1,5 +1,7 @@
 """LeNet for 28x28 images of one channel."""
 
+from collections.abc import Container, Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,3 +39,27 @@ class LeNet(nn.Module):
         hidden = dropout(tap("conv2", F.relu(F.max_pool2d(self.conv2(hidden), 2))), 0.25)
         hidden = dropout(tap("fc1", F.relu(self.fc1(hidden.flatten(1)))), 0.5)
         return tap("fc2", self.fc2(hidden))
+
+    def pooled_gradients(
+        self, activations: Mapping[str, Tensor], cotangents: Tensor, scales: Container[str]
+    ) -> dict[str, Tensor]:
+        """Gradients at `scales`, averaged over positions, of the logits weighted by cotangents (N, R, C).
+
+        Above conv1 there are only linear layers, pooling and ReLU masks, so no backward pass is needed, and
+        the R directions of an image share all but a few small products. Returns (N, R, channels) per scale.
+        """
+        pooled = {"fc2": cotangents}
+        pooled["fc1"] = gradient = cotangents @ self.fc2.weight
+        if "conv2" in scales or "conv1" in scales:
+            gradient = gradient * (activations["fc1"] > 0).unsqueeze(1)
+            channels = self.scales["conv2"]
+            taps = self.fc1.weight.unflatten(1, (channels, -1))  # (fc1, conv2, positions)
+            pooled["conv2"] = gradient @ taps.mean(2)
+        if "conv1" in scales:
+            # Max-pooling passes each gradient to one position, and a valid convolution spreads every
+            # position over all of its taps: summed over positions, only channel totals remain.
+            live = (activations["conv2"] > 0).flatten(1).unsqueeze(1)
+            totals = (gradient @ self.fc1.weight * live).unflatten(2, (channels, -1)).sum(3)
+            positions = activations["conv1"][0, 0].numel()
+            pooled["conv1"] = totals @ self.conv2.weight.sum((2, 3)) / positions
+        return {name: pooled[name] for name in self.scales if name in scales}

@@ -1,0 +1,1 @@
+"""The three stages, files in and files out, each in the module of its script's name."""

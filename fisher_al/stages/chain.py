@@ -1,0 +1,101 @@
+"""A chain: one method in one run, from the initial model through all iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import nn
+
+from fisher_al.checkpoints import load_checkpoint, load_weights
+from fisher_al.data import Data, load_data
+from fisher_al.experiment import Experiment, Schedule
+from fisher_al.layout import Layout
+from fisher_al.methods import RANDOM, UNCERTAIN, Method
+from fisher_al.network import seeded_network
+from fisher_al.seeds import derive_generator, derive_seed
+
+OnEpoch = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Everything that decides a chain's picks and accuracies."""
+
+    experiment: Experiment
+    layout: Layout
+    method: Method
+    training: Schedule
+    iterations: int
+    budget: int
+    mc_samples: int
+    gen_batch_size: int
+    test_batch_size: int
+    seed: int
+    device: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.layout.run} {self.method.token}"
+
+    @property
+    def members(self) -> range:
+        """Numbers of the ensemble's networks."""
+        return range(self.layout.ensemble_size)
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """Names of the scales that the descriptors concatenate."""
+        return self.experiment.scales_of(self.method.length)
+
+    def widths(self, network: nn.Module) -> list[int]:
+        """Channels of each of `scales`."""
+        return [network.scales[name] for name in self.scales]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a checkpoint records, so that results of other settings are not taken for this chain's."""
+        settings = {"seed": self.seed, "augment_size": self.budget, **asdict(self.training)}
+        if self.method.samples_repeatedly:
+            settings["mc_samples"] = self.mc_samples
+        if self.method.kind.aug == UNCERTAIN:
+            settings["ensemble_size"] = self.layout.ensemble_size
+        return settings
+
+    def needs_descriptors(self, batch: int) -> bool:
+        """Whether the picks after `batch` depend on descriptors; uncertainty starts from random picks."""
+        aug = self.method.kind.aug
+        return aug != RANDOM and not (aug == UNCERTAIN and batch == 0)
+
+    def load_data(self) -> Data:
+        return load_data(self.experiment, self.layout, self.seed, self.device)
+
+    def load_model(self, batch: int, member: int) -> nn.Module:
+        """The network that iteration `batch` starts from: the initial model, or the best one of `batch`.
+
+        A pretrained initial model keeps the fresh head, which is drawn from the run's seed.
+        """
+        head_seed = self.derive_seed_of_run("head", member)
+        network = seeded_network(self.experiment.network, self.experiment.num_classes, head_seed)
+        if batch == 0:
+            path, otherwise = self.layout.initial_checkpoint(member), "run run.py --initial first"
+        else:
+            path = self.layout.best_checkpoint(self.method, batch, batch * self.budget, member)
+            otherwise = f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
+        checkpoint = load_checkpoint(path, otherwise)
+        fresh_head = batch == 0 and self.layout.pretrained
+        load_weights(network, checkpoint["state_dict"], str(path), keep_head=fresh_head)
+        return network.to(self.device, memory_format=torch.channels_last)
+
+    def derive_seed_of_run(self, *purpose: int | str) -> int:
+        """A seed that all methods of the run share."""
+        return derive_seed(self.seed, self.layout.run, *purpose)
+
+    def derive_seed(self, *purpose: int | str) -> int:
+        """A seed of this method in this run."""
+        return derive_seed(self.seed, self.layout.run, self.method.token, *purpose)
+
+    def generator(self, *purpose: int | str, device: str = "cpu") -> torch.Generator:
+        """A generator of this method in this run."""
+        return derive_generator(self.seed, self.layout.run, self.method.token, *purpose, device=device)

@@ -1,0 +1,94 @@
+"""Descriptors of pool and validation images under the model that an iteration starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fisher_al.data import Data
+from fisher_al.descriptors import ForwardPass, describe
+from fisher_al.methods import KERNEL_ZG, UNCERTAIN
+from fisher_al.pseudo_labels import (
+    ESTIMATORS,
+    LabelRule,
+    most_dependent_label,
+    nearest_validation_label,
+    predicted_label,
+    true_label,
+)
+from fisher_al.stages.chain import Chain
+from fisher_al.storage import save_tensors
+from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
+from fisher_al.views import draw_views
+
+Column = Callable[[ForwardPass, Tensor], Tensor]
+
+
+def gen_descr(chain: Chain, batch: int, member: int = 0) -> bool:
+    """Write the descriptors that the picks after `batch` need; False where none are needed."""
+    if not chain.needs_descriptors(batch):
+        return False
+    data = chain.load_data()
+    network = chain.load_model(batch, member)
+    if chain.method.kind.aug == UNCERTAIN:
+        _write_uncertainty(chain, batch, member, network, data)
+    else:
+        _write_descriptors(chain, batch, network, data)
+    return True
+
+
+def _write_uncertainty(chain: Chain, batch: int, member: int, network: nn.Module, data: Data) -> None:
+    uncertainty = UNCERTAINTIES[chain.method.kind.sub]
+    generator = chain.generator(batch, "dropout", member, device=chain.device)
+    samples = max(1, chain.mc_samples // len(chain.members))
+    statistics = sample_statistics(network, data.pool, uncertainty, samples, chain.gen_batch_size, generator)
+    content = statistics if len(chain.members) > 1 else uncertainty.score(statistics)
+    save_tensors(content, chain.layout.descriptors("train", chain.method, member))
+
+
+def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data) -> None:
+    kind = chain.method.kind
+
+    def described(images, *columns: Column) -> Tensor:
+        return describe(network, images, chain.scales, chain.gen_batch_size, *columns)
+
+    if kind.borrows_labels:
+        columns = _scores_of(true_label), _scores_of(predicted_label), _label_column
+        validation = described(data.validation, *columns)
+        # the search is by z, or by z and the scores of the predicted label
+        keys = validation[..., 0] if kind.sub == "gradFmap" else validation[..., [0, 2]]
+        rule = nearest_validation_label(keys.to(chain.device), data.validation.labels, chain.widths(network))
+        pool = described(data.pool, _scores_of(rule))
+    else:
+        column = _no_scores if kind.aug != KERNEL_ZG else _scores_of(_label_rule(chain, batch, network, data))
+        validation, pool = described(data.validation, column), described(data.pool, column)
+    save_tensors(pool, chain.layout.descriptors("train", chain.method))
+    save_tensors(validation, chain.layout.descriptors("val", chain.method))
+
+
+def _label_rule(chain: Chain, batch: int, network: nn.Module, data: Data) -> LabelRule:
+    """The rule that serves pool and validation alike."""
+    sub = chain.method.kind.sub
+    if sub in ESTIMATORS:
+        generator = chain.generator(batch, "views", device=chain.device)
+        image_shape = next(data.pool.batches(1))[0].shape[1:]
+        views = draw_views(chain.mc_samples, image_shape, generator)
+        return most_dependent_label(ESTIMATORS[sub], network, chain.scales, views)
+    return {"gradAbl": true_label, "grad": predicted_label}[sub]
+
+
+def _scores_of(rule: LabelRule) -> Column:
+    return lambda one_pass, labels: one_pass.scores(rule(one_pass, labels))
+
+
+def _no_scores(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+    return torch.zeros_like(one_pass.features)
+
+
+def _label_column(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+    """The true label in the first of L columns, as the descriptor files have it."""
+    column = torch.zeros_like(one_pass.features)
+    column[:, 0] = labels
+    return column

@@ -1,0 +1,139 @@
+"""Picks for the next labels, and retraining on all of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fisher_al.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
+from fisher_al.checkpoints import save_checkpoint
+from fisher_al.errors import UserError
+from fisher_al.methods import BADGE, CORESET, KERNEL_Z, UNCERTAIN
+from fisher_al.stages.chain import Chain, OnEpoch
+from fisher_al.storage import load_indices, load_tensors, save_indices
+from fisher_al.training import fit, predict, predict_probabilities
+from fisher_al.uncertainty import UNCERTAINTIES
+
+
+def main_descr(
+    chain: Chain, batch: int, member: int = 0, on_epoch: OnEpoch | None = None
+) -> dict[str, float]:
+    """Label the picks after `batch`, retrain on all labels, and write batch + 1: index list and checkpoint.
+
+    Returns the checkpoint's accuracies: acc, acc_last, acc_val.
+    """
+    data = chain.load_data()
+    layout, method = chain.layout, chain.method
+    labeled = load_labeled(chain, batch)
+    labeled = torch.cat([labeled, select(chain, batch, labeled)])
+    result = fit(
+        chain.load_model(batch, member),
+        data.pool,
+        labeled,
+        data.test,
+        chain.training,
+        chain.generator(batch, "training", member),
+        validation=data.validation,
+        evaluation_batch_size=chain.test_batch_size,
+        on_epoch=on_epoch,
+    )
+    # The checkpoint is written last: where it stands, the iteration is complete.
+    save_indices(labeled, layout.index_list(method, batch + 1, len(labeled)))
+    checkpoint = layout.best_checkpoint(method, batch + 1, len(labeled), member)
+    save_checkpoint(result, chain.settings, checkpoint)
+    return result.accuracies
+
+
+def load_labeled(chain: Chain, batch: int) -> Tensor:
+    """Pool indices labeled by the end of `batch`, in the order they were picked."""
+    size = batch * chain.budget
+    if batch == 0:
+        return torch.empty(0, dtype=torch.long)
+    path = chain.layout.index_list(chain.method, batch, size)
+    pool_size = len(chain.load_data().pool)
+    return load_indices(path, size, pool_size, f"run batch {batch} first (main_descr.py -b {batch - 1})")
+
+
+def require_budget(chain: Chain, pool_size: int, iterations: int) -> None:
+    """Raise UserError if the pool is too small for so many iterations."""
+    if iterations * chain.budget > pool_size:
+        raise UserError(
+            f"--augment-size {chain.budget}: {iterations} iterations need {iterations * chain.budget} labels "
+            f"but {chain.layout.pool()} has {pool_size} images; choose a smaller budget or fewer --iterations"
+        )
+
+
+def select(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
+    """Pick the pool images (budget,) to label after `batch`, none of them among `labeled`.
+
+    One selection serves all ensemble members. Raises UserError if fewer than the budget are left.
+    """
+    pool = chain.load_data().pool
+    require_budget(chain, len(pool), batch + 1)
+    is_available = torch.ones(len(pool), dtype=torch.bool)
+    is_available[labeled] = False
+    available = is_available.nonzero().squeeze(1)
+    aug = chain.method.kind.aug
+    if not chain.needs_descriptors(batch):
+        return available[random_picks(len(available), chain.budget, chain.generator(batch, "picks"))]
+    if aug == UNCERTAIN:
+        return available[most_uncertain(_load_uncertainty(chain)[available], chain.budget)]
+    if aug in (CORESET, BADGE):
+        return _pick_by_baseline(chain, batch, labeled, available)
+    return available[_match_misclassified(chain, batch, available).cpu()]
+
+
+def _load_uncertainty(chain: Chain) -> Tensor:
+    pool_size, ensemble_size = len(chain.load_data().pool), len(chain.members)
+    if ensemble_size == 1:
+        return _load_descriptors(chain, "train", 0, (pool_size,))
+    shape = (pool_size, chain.experiment.num_classes, 2)
+    parts = [_load_descriptors(chain, "train", member, shape) for member in chain.members]
+    return UNCERTAINTIES[chain.method.kind.sub].score(sum(parts) / ensemble_size)
+
+
+def _load_descriptors(chain: Chain, split: str, member: int, shape: tuple[int, ...]) -> Tensor:
+    path = chain.layout.descriptors(split, chain.method, member)
+    content = load_tensors(path, "run gen_descr.py for this batch first")
+    found = tuple(content.shape) if torch.is_tensor(content) else type(content).__name__
+    if found != shape:
+        raise UserError(
+            f"{path}: descriptors of another network or pool: {found} where {shape} belongs; "
+            "run gen_descr.py for this batch again"
+        )
+    return content
+
+
+def _match_misclassified(chain: Chain, batch: int, available: Tensor) -> Tensor:
+    """Rows of `available` that best match the misclassified validation images in the Fisher kernel.
+
+    Where the network misclassifies none, every validation image is a target.
+    """
+    data, kind, length = chain.load_data(), chain.method.kind, chain.method.length
+    columns = 4 if kind.borrows_labels else 2
+    validation = _load_descriptors(chain, "val", 0, (len(data.validation), length, columns))
+    pool = _load_descriptors(chain, "train", 0, (len(data.pool), length, 2))[available]
+    parts = 0 if kind.aug == KERNEL_Z else slice(0, 2)  # z alone, or z and g
+
+    network = chain.load_model(batch, 0)
+    widths = chain.widths(network)
+    misclassified = (predict(network, data.validation) != data.validation.labels).nonzero().squeeze(1)
+    targets = validation[misclassified.cpu()] if len(misclassified) else validation
+    targets = kernel_features(targets[..., parts].to(chain.device), widths)
+    if chain.budget < len(targets):
+        centres = k_centre(targets, chain.budget, chain.generator(batch, "picks"))
+        targets = targets[centres.to(targets.device)]
+    candidates = kernel_features(pool[..., parts].to(chain.device), widths)
+    return match(targets, candidates, chain.budget)
+
+
+def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tensor) -> Tensor:
+    from fisher_al.baselines import badge_picks, coreset_picks  # slow to import, and rarely wanted
+
+    pool = chain.load_data().pool
+    features = _load_descriptors(chain, "train", 0, (len(pool), chain.method.length, 2))[..., 0]
+    seed = chain.derive_seed(batch, "picks")
+    if chain.method.kind.aug == CORESET:
+        return coreset_picks(features, labeled, available, chain.budget, seed)
+    probabilities = predict_probabilities(chain.load_model(batch, 0), pool).cpu()
+    return badge_picks(features, probabilities, available, chain.budget, seed)

@@ -1,0 +1,51 @@
+"""Initial models: random weights, or pretrained to recognise rotations of the pool's images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+
+from fisher_al.checkpoints import save_checkpoint
+from fisher_al.data import load_data
+from fisher_al.experiment import Experiment, Schedule
+from fisher_al.layout import Layout
+from fisher_al.network import seeded_network
+from fisher_al.seeds import derive_generator, derive_seed
+from fisher_al.stages.chain import OnEpoch
+from fisher_al.training import ROTATIONS, FitResult, evaluate, fit, rotation
+
+
+def unsup(
+    experiment: Experiment,
+    layout: Layout,
+    member: int,
+    schedule: Schedule,
+    seed: int,
+    device: str,
+    on_epoch: OnEpoch | None = None,
+) -> float:
+    """Write the initial model of `layout`, as its `pretrained` says.
+
+    Returns the accuracy (percent) that the checkpoint records: of rotations if pretrained, else of classes.
+    """
+    data = load_data(experiment, layout, seed, device)
+    weights_seed = derive_seed(seed, layout.run, "initial weights", member)
+    classes = ROTATIONS if layout.pretrained else experiment.num_classes
+    network = seeded_network(experiment.network, classes, weights_seed).to(device)
+    if layout.pretrained:
+        generator = derive_generator(seed, layout.run, "pretraining", member)
+        everything = torch.arange(len(data.pool))
+        result = fit(
+            network, data.pool, everything, data.test, schedule, generator, task=rotation, on_epoch=on_epoch
+        )
+    else:
+        result = FitResult(network.state_dict(), 0, [evaluate(network, data.test)])
+    settings = initial_settings(layout, schedule, seed)
+    save_checkpoint(result, settings, layout.initial_checkpoint(member))
+    return result.accuracies["acc"]
+
+
+def initial_settings(layout: Layout, schedule: Schedule, seed: int) -> dict[str, object]:
+    """What an initial checkpoint records of how it was made."""
+    return {"seed": seed, **(asdict(schedule) if layout.pretrained else {})}
