@@ -120,7 +120,7 @@ def add_method_options(parser: Parser) -> None:
         "--ensemble-size",
         type=count,
         default=1,
-        help="networks E; applies to varMC, entMC and baldMC",
+        help="networks for varMC, entMC, baldMC",
     )
     parser.add_argument(
         "-smp", "--sample-steps", type=count, help="dropout passes K (default: the protocol's)"

@@ -20,9 +20,10 @@ LabelRule = Callable[[ForwardPass, Tensor], Tensor]
 # Estimators over sampled views, by subtype token.
 ESTIMATORS = {"cor": trace_correlation, "amiFull": gaussian_information, "amiDiag": diagonal_information}
 
-# Bounds on what is in memory at once while views are estimated.
-MAX_VIEWS_AT_ONCE = 512
-MAX_SCORES_AT_ONCE = 2**23
+# What is in memory at once while views are estimated: little enough to stay in the processor's cache.
+VIEWS_AT_ONCE = 4096
+VIEWS_PER_PASS = 512
+SCORES_AT_ONCE = 2**23
 
 
 def true_label(one_pass: ForwardPass, labels: Tensor) -> Tensor:
@@ -66,14 +67,14 @@ def most_dependent_label(
 
     def rule(one_pass: ForwardPass, labels: Tensor) -> Tensor:
         per_image = len(views) * one_pass.logits.shape[1] * one_pass.features.shape[1]
-        chunk = max(1, MAX_SCORES_AT_ONCE // per_image)
+        chunk = max(1, min(VIEWS_AT_ONCE // len(views), SCORES_AT_ONCE // per_image))
         return torch.cat([estimate(inputs) for inputs in one_pass.inputs.split(chunk)])
 
     def estimate(inputs: Tensor) -> Tensor:
         copies = views.of(inputs).transpose(0, 1)  # (N, K, channels, height, width)
         passes = [
             ForwardPass(network, part.contiguous(memory_format=torch.channels_last), scales)
-            for part in copies.flatten(0, 1).split(MAX_VIEWS_AT_ONCE)
+            for part in copies.flatten(0, 1).split(VIEWS_PER_PASS)
         ]
         features = torch.cat([one.features for one in passes])
         scores = torch.cat([one.class_scores() for one in passes])

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,12 +32,12 @@ class LeNet(nn.Module):
 
     def below_dropout(self, images: Tensor) -> Tensor:
         """Activation of conv1 (N, 10, 12, 12): what all dropout passes over an image share."""
-        return F.relu(F.max_pool2d(self.conv1(images), 2))
+        return F.relu(_halve(self.conv1(images)))
 
     def above_dropout(self, hidden: Tensor, tap: Tap = untapped, dropout: Dropout = no_dropout) -> Tensor:
         """Logits from `below_dropout`'s activation, with dropout where the paper has it."""
         hidden = dropout(tap("conv1", hidden), 0.25)
-        hidden = dropout(tap("conv2", F.relu(F.max_pool2d(self.conv2(hidden), 2))), 0.25)
+        hidden = dropout(tap("conv2", F.relu(_halve(self.conv2(hidden)))), 0.25)
         hidden = dropout(tap("fc1", F.relu(self.fc1(hidden.flatten(1)))), 0.5)
         return tap("fc2", self.fc2(hidden))
 
@@ -63,3 +64,11 @@ class LeNet(nn.Module):
             positions = activations["conv1"][0, 0].numel()
             pooled["conv1"] = totals @ self.conv2.weight.sum((2, 3)) / positions
         return {name: pooled[name] for name in self.scales if name in scales}
+
+
+def _halve(activation: Tensor) -> Tensor:
+    """Max-pooling by 2: maximum of rows, then of columns, which without gradients is 4x faster."""
+    if activation.requires_grad:
+        return F.max_pool2d(activation, 2)
+    rows = torch.maximum(activation[:, :, ::2], activation[:, :, 1::2])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
