@@ -9,10 +9,13 @@ from conftest import call, read_csv, run, snapshot
 
 from fisher_al.checkpoints import load_checkpoint
 from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
+from fisher_al.methods import METHOD_KINDS, UNCERTAIN, parse_method
 from mnist.experiment import DIGITS
 
-METHODS = ("random", "varMC", "none/20", "gradAbl/20", "grad/10", "gradFmap/80", "gradFmap/90", "gradFmap/30")
+# every method of the registry, and between them every descriptor length of the LeNet
+METHODS = ("random", "varMC", "entMC", "baldMC", "stdMC", "none/20", "gradAbl/20", "grad/10", "gradFmap/80")
+METHODS += ("gradFmap/90", "gradGmap/30", "cor/20", "amiFull/30", "amiDiag/80", "coreset/80", "badge/20")
+ENSEMBLES = ("varMC", "entMC", "baldMC")
 SIZE = ("--run-stop", 1, "--iterations", 3, "--augment-size", 15, "--epochs", 3)
 
 
@@ -60,6 +63,12 @@ def test_pool_file(digits_folder):
     assert validation.bincount().tolist() == [30] * 10
 
 
+def test_every_method_and_length_is_in_the_campaign():
+    methods = [parse_method(token, DIGITS) for token in METHODS]
+    assert {method.kind.token for method in methods} == METHOD_KINDS.keys()
+    assert {method.length for method in methods} - {0} == DIGITS.scales.keys()
+
+
 @pytest.mark.parametrize("token", METHODS)
 def test_files_of_every_iteration(finished, token):
     layout, method = layout_of(finished), parse_method(token, DIGITS)
@@ -84,11 +93,13 @@ def test_files_of_every_iteration(finished, token):
         train = torch.load(layout.descriptors("train", method), weights_only=True)
         assert train.dtype == torch.float32
         assert torch.isfinite(train).all()
-        assert train.shape == ((pool_size,) if token == "varMC" else (pool_size, method.length, 2))
+        assert train.shape == (
+            (pool_size,) if method.kind.aug == UNCERTAIN else (pool_size, method.length, 2)
+        )
     if method.kind.has_scales:
         validation = torch.load(layout.descriptors("val", method), weights_only=True)
-        assert validation.shape == (300, method.length, 4 if method.kind.sub == "gradFmap" else 2)
-        if method.kind.sub == "gradFmap":
+        assert validation.shape == (300, method.length, 4 if method.kind.borrows_labels else 2)
+        if method.kind.borrows_labels:
             _, labels = torch.load(layout.processed("val-split"), weights_only=True)
             assert torch.equal(validation[:, 0, 3], labels.float())
 
@@ -201,18 +212,17 @@ def test_random_start_ensembles_noise_and_no_imbalance_side_by_side(digits_folde
     run("run.py", *common, "--initial", "--epochs", 1)
     size = ("--iterations", 2, "--augment-size", 10, "--epochs", 1, "-smp", 8)
     output = run(
-        "run.py", *common, *size, "-unsup", 0, "-ens", 2, "--methods", "varMC", "gradFmap/20", "--jobs", 2
+        "run.py", *common, *size, "-unsup", 0, "-ens", 2, "--methods", *ENSEMBLES, "gradFmap/20", "--jobs", 2
     )
     assert "DIGITS, ir 4" in output
     for ratio in (1.0, 4.0):
         layout = Layout(tmp_path / "DIGITS", "run0", ratio, 0.2, pretrained=False, ensemble_size=2)
         assert layout.pool().parent.name == "data"
-        uncertain = parse_method("varMC", DIGITS)
-        assert layout.index_list(uncertain, 2, 20).is_file()
-        weights = [
-            load_checkpoint(layout.best_checkpoint(uncertain, 2, 20, member), "")["state_dict"]["fc1.weight"]
-            for member in (0, 1)
-        ]
-        assert not torch.equal(*weights)
-        statistics = torch.load(layout.descriptors("train", uncertain, 1), weights_only=True)
-        assert statistics.shape[1:] == (10, 2)
+        for token in ENSEMBLES:
+            uncertain = parse_method(token, DIGITS)
+            assert layout.index_list(uncertain, 2, 20).is_file()
+            checkpoints = [layout.best_checkpoint(uncertain, 2, 20, member) for member in (0, 1)]
+            weights = [load_checkpoint(path, "")["state_dict"]["fc1.weight"] for path in checkpoints]
+            assert not torch.equal(*weights)
+            statistics = torch.load(layout.descriptors("train", uncertain, 1), weights_only=True)
+            assert statistics.shape[1:] == (10, 2)

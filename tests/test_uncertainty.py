@@ -1,11 +1,13 @@
 """Monte-Carlo dropout: the variation ratio, and sampling against a plain loop."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import stats
 
 from fisher_al.data import Images
-from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
+from fisher_al.uncertainty import UNCERTAINTIES, byte_dropout, sample_statistics
 from mnist.experiment import MNIST
 
 
@@ -16,6 +18,69 @@ def test_variation_ratio_by_hand():
     statistics = uncertainty.statistics(probabilities)
     assert statistics.shape == (2, 3, 2)
     assert uncertainty.score(statistics).tolist() == pytest.approx([0.25, 0.5])
+
+
+def random_probabilities():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(7, 5, 4, generator=generator).mul(3).softmax(2)
+
+
+def degenerate_probabilities():
+    """Certain, uniform, contradicting and all but certain passes."""
+    certain, uniform = torch.eye(4)[0].expand(8, 4), torch.full((8, 4), 0.25)
+    contradicting = torch.eye(4).repeat(2, 1)
+    nearly = torch.tensor([1 - 3e-30, 1e-30, 1e-30, 1e-30]).expand(8, 4)
+    return torch.stack([certain, uniform, contradicting, nearly], dim=1)
+
+
+@pytest.mark.parametrize("make", [random_probabilities, degenerate_probabilities])
+def test_entropies_equal_scipys(make):
+    p = make()
+    total = stats.entropy(p.double().mean(0).numpy(), base=2, axis=1)
+    each = stats.entropy(p.double().numpy(), base=2, axis=2).mean(0)
+    spread = np.std(p.double().numpy(), axis=0).mean(1)
+    for name, expected in (("entMC", total), ("baldMC", total - each), ("stdMC", spread)):
+        uncertainty = UNCERTAINTIES[name]
+        np.testing.assert_allclose(uncertainty.score(uncertainty.statistics(p)), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", UNCERTAINTIES)
+def test_every_uncertainty_is_finite_and_never_lower_for_doubt(name):
+    uncertainty = UNCERTAINTIES[name]
+    statistics = uncertainty.statistics(degenerate_probabilities())
+    assert statistics.shape == (4, 4, 2)
+    score = uncertainty.score(statistics)
+    assert torch.isfinite(score).all()
+    assert score[2] > score[0]  # passes that contradict each other are less certain than passes that agree
+    single = uncertainty.score(uncertainty.statistics(random_probabilities()[:1]))
+    assert torch.isfinite(single).all()
+
+
+def test_entropy_of_an_ensemble_is_that_of_all_its_passes():
+    p = random_probabilities()
+    for name in ("varMC", "entMC", "baldMC"):
+        uncertainty = UNCERTAINTIES[name]
+        members = [uncertainty.statistics(part) for part in (p[:3], p[3:6])]
+        together = uncertainty.score(uncertainty.statistics(p[:6]))
+        torch.testing.assert_close(uncertainty.score(sum(members) / 2), together, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("probability", [0.25, 0.5])
+def test_byte_dropout_drops_as_often_as_it_should(probability):
+    activation = torch.rand(64, 10, 12, 12).contiguous(memory_format=torch.channels_last) + 1
+    generator = torch.Generator().manual_seed(0)
+    dropped = byte_dropout(activation, probability, generator)
+    assert dropped.stride() == activation.stride()
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], activation[kept] / (1 - probability))
+    count = kept.numel()
+    deviation = (probability * (1 - probability) / count) ** 0.5
+    assert abs(float(kept.float().mean()) - (1 - probability)) < 5 * deviation
+    # neighbours, in memory and over images, are independent
+    kept = kept.permute(0, 2, 3, 1)  # in the order of memory
+    for shifted in (kept.flatten().roll(1).view(kept.shape), kept.roll(1, 0)):
+        both = float((kept & shifted).float().mean())
+        assert abs(both - (1 - probability) ** 2) < 0.005
 
 
 def test_ensemble_members_are_averaged_before_the_formula():

@@ -25,6 +25,9 @@ from fisher_al.views import draw_views
 
 Column = Callable[[ForwardPass, Tensor], Tensor]
 
+# Bound on images, or images x dropout passes, in memory at once, whatever --gen-batch-size says.
+MAX_BATCH_SIZE = 8192
+
 
 def gen_descr(chain: Chain, batch: int, member: int = 0) -> bool:
     """Write the descriptors that the picks after `batch` need; False where none are needed."""
@@ -43,7 +46,7 @@ def _write_uncertainty(chain: Chain, batch: int, member: int, network: nn.Module
     uncertainty = UNCERTAINTIES[chain.method.kind.sub]
     generator = chain.generator(batch, "dropout", member, device=chain.device)
     samples = max(1, chain.mc_samples // len(chain.members))
-    statistics = sample_statistics(network, data.pool, uncertainty, samples, chain.gen_batch_size, generator)
+    statistics = sample_statistics(network, data.pool, uncertainty, samples, _batch_size(chain), generator)
     content = statistics if len(chain.members) > 1 else uncertainty.score(statistics)
     save_tensors(content, chain.layout.descriptors("train", chain.method, member))
 
@@ -52,7 +55,7 @@ def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data)
     kind = chain.method.kind
 
     def described(images, *columns: Column) -> Tensor:
-        return describe(network, images, chain.scales, chain.gen_batch_size, *columns)
+        return describe(network, images, chain.scales, _batch_size(chain), *columns)
 
     if kind.borrows_labels:
         columns = _scores_of(true_label), _scores_of(predicted_label), _label_column
@@ -66,6 +69,10 @@ def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data)
         validation, pool = described(data.validation, column), described(data.pool, column)
     save_tensors(pool, chain.layout.descriptors("train", chain.method))
     save_tensors(validation, chain.layout.descriptors("val", chain.method))
+
+
+def _batch_size(chain: Chain) -> int:
+    return min(chain.gen_batch_size, MAX_BATCH_SIZE)
 
 
 def _label_rule(chain: Chain, batch: int, network: nn.Module, data: Data) -> LabelRule:

@@ -1,0 +1,131 @@
+"""Dependence of features and scores over views: naive loops, known correlations, degenerate input."""
+
+import numpy as np
+import pytest
+import torch
+
+from fisher_al.data import Images
+from fisher_al.descriptors import ForwardPass
+from fisher_al.information import diagonal_information, gaussian_information, trace_correlation
+from fisher_al.pseudo_labels import ESTIMATORS, most_dependent_label
+from fisher_al.views import draw_views
+from mnist.experiment import MNIST
+
+N, C = 3, 4
+
+
+def draw(views, channels, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    Z = torch.randn(N, views, channels, generator=generator)
+    G = torch.randn(N, views, C, channels, generator=generator)
+    return Z, G + 0.5 * Z.unsqueeze(2)
+
+
+def logdet(x):
+    moment = sum(np.outer(row, row) for row in x) + 1e-8 * np.eye(x.shape[1])
+    return np.linalg.slogdet(moment)[1]
+
+
+def naive(estimator, Z, G):
+    """The formula, image by image and class by class, in numpy."""
+    result = np.zeros((len(Z), G.shape[2]))
+    for n in range(len(Z)):
+        for c in range(G.shape[2]):
+            z, g = Z[n].double().numpy(), G[n, :, c].double().numpy()
+            if estimator is trace_correlation:
+                result[n, c] = sum(float(a @ b) for a, b in zip(z, g, strict=True))
+            elif estimator is gaussian_information:
+                result[n, c] = logdet(z) + logdet(g) - logdet(np.hstack([z, g]))
+            else:
+                for a, b in zip(z.T, g.T, strict=True):
+                    rho = (a @ b) / np.sqrt((a @ a + 1e-8) * (b @ b + 1e-8))
+                    result[n, c] -= np.log(1 - rho**2)
+    return result
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values())
+@pytest.mark.parametrize(("views", "channels"), [(40, 5), (8, 6), (128, 20)])
+def test_estimators_equal_the_formula(estimator, views, channels):
+    Z, G = draw(views, channels)
+    scores = estimator(Z, G)
+    assert scores.dtype == torch.float64
+    np.testing.assert_allclose(scores.numpy(), naive(estimator, Z, G), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_information_of_gaussians_with_known_correlation(rho):
+    generator = torch.Generator().manual_seed(0)
+    views, channels = 200_000, 3
+    z = torch.randn(1, views, channels, generator=generator)
+    noise = torch.randn(1, views, channels, generator=generator)
+    g = (rho * z + (1 - rho**2) ** 0.5 * noise).unsqueeze(2)
+    twice_information = -channels * np.log(1 - rho**2)  # 2 I(z; g) in nats
+    for estimator in (gaussian_information, diagonal_information):
+        assert float(estimator(z, g)) == pytest.approx(twice_information, abs=0.01)
+
+
+def degenerate():
+    Z, G = draw(16, 6)
+    constant = torch.ones_like(Z)
+    dead = Z.clone()
+    dead[..., :3] = 0
+    return {
+        "constant features": (constant, G),
+        "constant features and scores": (constant, torch.full_like(G, 1e-3)),
+        "dead channels": (dead, G * (dead != 0).unsqueeze(2)),
+        "saturated softmax": (Z, torch.zeros_like(G)),
+        "nearly saturated softmax": (Z, G * 1e-18),
+        "scores proportional to features": (Z, 1e-4 * Z.unsqueeze(2).expand_as(G)),
+        "huge features": (Z * 1e6, Z.unsqueeze(2).expand_as(G) * 1e6),
+        "all zero": (torch.zeros_like(Z), torch.zeros_like(G)),
+        "one view": (Z[:, :1], G[:, :1]),
+        "fewer views than channels": (Z[:, :4], G[:, :4]),
+    }
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS.values())
+@pytest.mark.parametrize("case", degenerate())
+def test_degenerate_input_stays_finite(estimator, case):
+    assert torch.isfinite(estimator(*degenerate()[case])).all()
+
+
+def test_rank_deficient_moments_agree_with_high_rank_formula():
+    # two ways to the same determinant: through channels x channels, and through views x views
+    Z, G = draw(4, 6)
+    scores = gaussian_information(Z, G)
+    for n in range(N):
+        for c in range(C):
+            z, g = Z[n].double().numpy(), G[n, :, c].double().numpy()
+            expected = logdet(z) + logdet(g) - logdet(np.hstack([z, g]))
+            assert float(scores[n, c]) == pytest.approx(expected, rel=1e-5)
+
+
+def make_images(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.zeros(count, dtype=torch.long), MNIST, "cpu")
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_labels_equal_a_plain_search_over_classes(name, monkeypatch):
+    torch.manual_seed(0)
+    network, images = MNIST.network(10), make_images(5)
+    scales, views = MNIST.scales_of(30), draw_views(12, (1, 28, 28), torch.Generator().manual_seed(3))
+    inputs, labels = next(images.batches(5))
+    one_pass = ForwardPass(network, inputs, scales)
+    chosen = most_dependent_label(ESTIMATORS[name], network, scales, views)(one_pass, labels)
+
+    expected = []
+    for i in range(5):
+        copies = views.of(inputs[i : i + 1]).squeeze(1)
+        described = ForwardPass(network, copies, scales)
+        G = torch.stack([described.scores(torch.full((12,), c)) for c in range(10)], dim=1)
+        scores = naive(ESTIMATORS[name], described.features.unsqueeze(0), G.unsqueeze(0))
+        expected.append(int(scores.argmax()))
+    assert chosen.tolist() == expected
+
+    # the bounds on memory do not show in the result
+    monkeypatch.setattr("fisher_al.pseudo_labels.VIEWS_AT_ONCE", 24)
+    monkeypatch.setattr("fisher_al.pseudo_labels.VIEWS_PER_PASS", 5)
+    again = most_dependent_label(ESTIMATORS[name], network, scales, views)(one_pass, labels)
+    assert torch.equal(again, chosen)
