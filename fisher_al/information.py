@@ -16,7 +16,7 @@ JITTER = 1e-8
 
 def trace_correlation(Z: Tensor, G: Tensor) -> Tensor:
     """tr(C_zg): sum over views and channels of z . g."""
-    return torch.einsum("nkl,nkcl->nc", Z.double(), G.double())
+    return (Z.double().unsqueeze(2) * G.double()).sum((1, 3))
 
 
 def gaussian_information(Z: Tensor, G: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def diagonal_information(Z: Tensor, G: Tensor) -> Tensor:
     Z, G = Z.double(), G.double()
     zz = Z.square().sum(1).unsqueeze(1)  # (N, 1, L)
     gg = G.square().sum(1)  # (N, C, L)
-    zg = torch.einsum("nkl,nkcl->ncl", Z, G)
+    zg = (Z.unsqueeze(2) * G).sum(1)
     # 1 - rho^2 is det / (zz gg); by Cauchy-Schwarz det is positive, which rounding must not undo.
     determinant = (zz * gg - zg.square()).clamp_min(0) + JITTER * (zz + gg) + JITTER**2
     return ((zz + JITTER).log() + (gg + JITTER).log() - determinant.log()).sum(2)
