@@ -98,7 +98,7 @@ class ChainTask:
         require_budget(chain, len(labels), chain.iterations)
         for member in chain.members:
             path = chain.layout.initial_checkpoint(member)
-            load_checkpoint(path, "run run.py --initial first")
+            load_checkpoint(path, chain.initial_advice)
             require_settings(path, {"seed": chain.seed})
         for batch in range(1, self.done + 1):
             for path in self._files(batch)[1:]:

@@ -1,5 +1,8 @@
 """Dependence of features and scores over views: naive loops, known correlations, degenerate input."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -129,3 +132,31 @@ def test_labels_equal_a_plain_search_over_classes(name, monkeypatch):
     monkeypatch.setattr("fisher_al.pseudo_labels.VIEWS_PER_PASS", 5)
     again = most_dependent_label(ESTIMATORS[name], network, scales, views)(one_pass, labels)
     assert torch.equal(again, chosen)
+
+
+MEASURE_MEMORY = """
+import resource, torch
+from fisher_al.data import Images
+from fisher_al.descriptors import describe
+from fisher_al.pseudo_labels import ESTIMATORS, most_dependent_label
+from fisher_al.views import draw_views
+from mnist.experiment import MNIST
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GB
+
+before = peak()
+images = Images(torch.zeros(200, 28, 28, dtype=torch.uint8), torch.zeros(200, dtype=torch.long), MNIST, "cpu")
+network, scales = MNIST.network(10), MNIST.scales_of(80)
+views = draw_views(128, (1, 28, 28), torch.Generator().manual_seed(0))
+rule = most_dependent_label(ESTIMATORS["amiFull"], network, scales, views)
+describe(network, images, scales, 10**6, lambda one, labels: one.scores(rule(one, labels)))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux reports it")
+def test_memory_does_not_grow_with_views_times_images():
+    # the scores of all views at once would take 8 GB in float32; a chunk takes what it takes for any pool
+    done = subprocess.run([sys.executable, "-c", MEASURE_MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1

@@ -45,6 +45,12 @@ class Chain:
         return range(self.layout.ensemble_size)
 
     @property
+    def initial_advice(self) -> str:
+        """What to do if an initial model is missing."""
+        ensemble = f" -ens {self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
+        return f"run run.py --initial{ensemble} first"
+
+    @property
     def scales(self) -> tuple[str, ...]:
         """Names of the scales that the descriptors concatenate."""
         return self.experiment.scales_of(self.method.length)
@@ -61,6 +67,7 @@ class Chain:
             settings["mc_samples"] = self.mc_samples
         if self.method.kind.aug == UNCERTAIN:
             settings["ensemble_size"] = self.layout.ensemble_size
+            settings["gen_batch_size"] = self.gen_batch_size  # dropout masks are drawn batch by batch
         return settings
 
     def needs_descriptors(self, batch: int) -> bool:
@@ -79,7 +86,7 @@ class Chain:
         head_seed = self.derive_seed_of_run("head", member)
         network = seeded_network(self.experiment.network, self.experiment.num_classes, head_seed)
         if batch == 0:
-            path, otherwise = self.layout.initial_checkpoint(member), "run run.py --initial first"
+            path, otherwise = self.layout.initial_checkpoint(member), self.initial_advice
         else:
             path = self.layout.best_checkpoint(self.method, batch, batch * self.budget, member)
             otherwise = f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
