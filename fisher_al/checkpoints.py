@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fisher_al.errors import UserError
@@ -28,14 +29,17 @@ def save_checkpoint(result: FitResult, settings: dict[str, object], path: Path) 
 def load_checkpoint(path: Path, otherwise: str) -> dict[str, Any]:
     """Read a checkpoint; UserError with the advice `otherwise` if it is missing, broken or something else."""
     checkpoint = load_tensors(path, otherwise)
-    if not isinstance(checkpoint, dict) or not {"state_dict", "acc", "epoch"} <= checkpoint.keys():
+    is_checkpoint = isinstance(checkpoint, dict) and {"state_dict", "acc", "epoch"} <= checkpoint.keys()
+    is_checkpoint = is_checkpoint and isinstance(checkpoint["state_dict"], dict)
+    is_checkpoint = is_checkpoint and all(map(torch.is_tensor, checkpoint["state_dict"].values()))
+    if not is_checkpoint or not isinstance(checkpoint.get("settings", {}), dict):
         raise UserError(f"{path}: not a checkpoint (no state_dict, acc, epoch); delete it and {otherwise}")
     return checkpoint
 
 
-def require_settings(path: Path, settings: dict[str, object]) -> None:
+def require_settings(path: Path, settings: dict[str, object], otherwise: str) -> None:
     """Raise UserError if the checkpoint records other settings; one that records none is taken as it is."""
-    recorded = load_checkpoint(path, "run the command again").get("settings", {})
+    recorded = load_checkpoint(path, otherwise).get("settings", {})
     for name, value in settings.items():
         if name in recorded and recorded[name] != value:
             raise UserError(

@@ -16,16 +16,21 @@ from fisher_al.experiment import Experiment, Schedule
 
 Experiments = Mapping[str, Experiment]
 
-# Images, or images x dropout passes, described at once.
-GEN_BATCH_SIZE = 1024
+PROTOCOL = " (default: the protocol's)"
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to the help of an option, unless that is None: then the help says what happens."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
     """Argument parser whose errors are one line."""
 
     def __init__(self, description: str):
-        formatter = argparse.ArgumentDefaultsHelpFormatter
-        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
@@ -37,6 +42,9 @@ def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | N
         sys.exit(main(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
@@ -87,71 +95,86 @@ count = whole_number(1)
 index = whole_number(0)
 
 
-def add_data_options(parser: Parser, experiments: Experiments) -> None:
-    """Which dataset and where it lies."""
+def add_common_options(parser: Parser, experiments: Experiments) -> None:
+    """Which dataset, where it lies, and where and from which seed to compute."""
     default_folder = Path(sys.argv[0]).resolve().parents[1] / "local_data"
-    parser.add_argument("--dataset", default=next(iter(experiments)), choices=list(experiments))
+    names = list(experiments)
+    parser.add_argument("--dataset", default=names[0], choices=names, help="which protocol to follow")
     parser.add_argument(
         "--datadir", type=Path, default=default_folder, help="folder of the datasets' folders"
     )
-
-
-def add_run_range(parser: Parser) -> None:
-    """Which runs."""
-    parser.add_argument("--run-start", type=index, default=0, help="first run")
-    parser.add_argument("--run-stop", type=index, help="run to stop before (default: the protocol's)")
-
-
-def add_method_options(parser: Parser) -> None:
-    """Which pools, methods and sampling, for scripts that handle many chains."""
-    parser.add_argument(
-        "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="(default: the protocol's)"
-    )
+    parser.add_argument("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
+    parser.add_argument("--seed", type=index, default=0, help="base seed, from which all others derive")
     parser.add_argument("-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels")
+
+
+def add_sampling_options(parser: Parser) -> None:
+    """How much to label and to sample."""
+    parser.add_argument("-smp", "--sample-steps", type=count, help="dropout passes or views K" + PROTOCOL)
+    parser.add_argument("-as", "--augment-size", type=count, help="budget A of an iteration" + PROTOCOL)
+
+
+def add_batch_size_option(parser: Parser) -> None:
+    """How much to describe at once."""
+    parser.add_argument(
+        "-gbs", "--gen-batch-size", type=count, default=1024, help="images x passes described at once"
+    )
+
+
+def add_campaign_options(parser: Parser) -> None:
+    """Which runs, pools and methods, for scripts that handle many chains."""
+    parser.add_argument("--run-start", type=index, default=0, help="first run")
+    parser.add_argument("--run-stop", type=index, help="run to stop before" + PROTOCOL)
+    parser.add_argument(
+        "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="pools, by ratio" + PROTOCOL
+    )
     parser.add_argument(
         "--methods",
         nargs="+",
         metavar="METHOD",
         help="e.g. random varMC gradFmap/80, with a descriptor length where one belongs; the README lists "
-        "all (default: the paper's list)",
+        "all (default: the paper's)",
     )
     parser.add_argument(
         "-ens",
         "--ensemble-size",
         type=count,
-        default=1,
-        help="networks for varMC, entMC, baldMC",
+        nargs="+",
+        default=[1],
+        help="networks for varMC, entMC, baldMC; several sizes are several curves",
     )
+    parser.add_argument("--iterations", type=count, help="AL iterations B" + PROTOCOL)
+
+
+def add_start_option(parser: Parser, several: bool = False) -> None:
+    """Which initial model to start from."""
     parser.add_argument(
-        "-smp", "--sample-steps", type=count, help="dropout passes K (default: the protocol's)"
+        "-unsup",
+        "--unsupervised",
+        type=int,
+        choices=(0, 1),
+        nargs="+" if several else None,
+        default=[1] if several else 1,
+        help="1: from the pretrained model, 0: from random weights",
     )
-    parser.add_argument("--iterations", type=count, help="AL iterations B (default: the protocol's)")
-    parser.add_argument("--augment-size", type=count, help="budget A per iteration (default: the protocol's)")
-
-
-def add_compute_options(parser: Parser) -> None:
-    """Where and from which seed to compute."""
-    parser.add_argument("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
-    parser.add_argument("--seed", type=index, default=0, help="base seed, from which all others derive")
 
 
 def add_stage_options(parser: Parser) -> None:
-    """Which run a single stage works on."""
-    parser.add_argument("-ir", "--imbalance-ratio", type=imbalance_ratio, default=100.0)
-    parser.add_argument("-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels")
-    parser.add_argument("-r", "--run-folder", type=run_folder, default="run0")
+    """Which run a single stage works on, and overrides of the protocol's schedule."""
+    parser.add_argument(
+        "-ir", "--imbalance-ratio", type=imbalance_ratio, help="(default: the protocol's largest)"
+    )
+    parser.add_argument(
+        "-r", "--run-folder", type=run_folder, default="run0", help="name of the run's folder"
+    )
     parser.add_argument(
         "--save-folder", type=Path, help="folder of raw, processed and run folders (default: datadir/dataset)"
     )
-    parser.add_argument("-ens", "--ensemble-size", type=count, default=1)
+    parser.add_argument("-ens", "--ensemble-size", type=count, default=1, help="networks E")
     parser.add_argument("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
-
-
-def add_schedule_options(parser: Parser) -> None:
-    """Overrides of the protocol's schedule."""
-    parser.add_argument("--epochs", type=index, help="(default: the protocol's)")
-    parser.add_argument("--lr", type=learning_rate, help="(default: the protocol's)")
-    parser.add_argument("--batch-size", type=count, help="(default: the protocol's)")
+    parser.add_argument("--epochs", type=index, help="epochs of training" + PROTOCOL)
+    parser.add_argument("--lr", type=learning_rate, help="learning rate" + PROTOCOL)
+    parser.add_argument("--batch-size", type=count, help="images per training step" + PROTOCOL)
 
 
 def add_step_options(parser: Parser) -> None:
@@ -159,18 +182,10 @@ def add_step_options(parser: Parser) -> None:
     parser.add_argument("-sub", "--subtype-method", default="gradFmap", help="how the label S is chosen")
     parser.add_argument("-aug", "--augment-method", help="acquisition (default: the subtype's own)")
     parser.add_argument("-b", "--batch", type=index, default=0, help="iteration to start from, 0 .. B-1")
-    parser.add_argument("-ts", "--train-size", type=index, help="images labeled so far (default: b x budget)")
+    parser.add_argument("-ts", "--train-size", type=index, help="labels so far (default: b x budget)")
     parser.add_argument(
-        "-dl", "--descriptor-length", type=index, help="channels L of a descriptor (default: the protocol's)"
+        "-dl", "--descriptor-length", type=index, help="channels L of a descriptor" + PROTOCOL
     )
-    parser.add_argument(
-        "-smp", "--sample-steps", type=count, help="dropout passes K (default: the protocol's)"
-    )
-    parser.add_argument("-gbs", "--gen-batch-size", type=count, default=GEN_BATCH_SIZE)
-    parser.add_argument(
-        "-unsup", "--unsupervised", type=int, choices=(0, 1), default=1, help="pretrained start"
-    )
-    parser.add_argument("-as", "--augment-size", type=count, help="budget A (default: the protocol's)")
 
 
 def choose_device(gpu: int) -> str:
@@ -179,6 +194,7 @@ def choose_device(gpu: int) -> str:
         return "cpu"
     if gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
+    torch.backends.cudnn.deterministic = True  # the same picks when a run is repeated
     return f"cuda:{gpu}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ METRICS = {"best": "acc", "last": "acc_last", "val": "acc_val"}
 
 # Columns of the CSV, followed by one per run.
 CSV_COLUMNS = (
-    *("method", "sub", "aug", "L", "E", "pretrained", "ir"),
+    *("method", "sub", "aug", "L", "E", "pretrained", "ir", "nr"),
     *("batch", "labels", "pool_percent", "runs", "mean", "std"),
 )
 
@@ -94,12 +94,19 @@ def collect_curves(chains: Sequence[Chain], metric: str = "best") -> list[Curve]
         by_method.setdefault(key, []).append(chain)
     return [
         Curve(
-            group[0],
+            _as_recorded(group[0]),
             tuple(chain.layout.run for chain in group),
             np.array([_accuracies(chain, METRICS[metric]) for chain in group]),
         )
         for group in by_method.values()
     ]
+
+
+def _as_recorded(chain: Chain) -> Chain:
+    """The chain with the number of passes that its first checkpoint was made with, for the legend."""
+    path = chain.model_path(1, 0)
+    recorded = load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
+    return replace(chain, mc_samples=recorded.get("mc_samples", chain.mc_samples))
 
 
 def _accuracies(chain: Chain, key: str) -> list[float]:
@@ -110,7 +117,7 @@ def _accuracies(chain: Chain, key: str) -> list[float]:
 
 
 def _accuracy(chain: Chain, batch: int, member: int, key: str) -> float:
-    path = chain.layout.best_checkpoint(chain.method, batch, batch * chain.budget, member)
+    path = chain.model_path(batch, member)
     if not path.is_file():
         return float("nan")
     return float(load_checkpoint(path, "run run.py again").get(key, float("nan")))
@@ -124,14 +131,8 @@ def results_table(curves: Sequence[Curve]) -> list[list[str]]:
             "" if count == 0 else f"{mean:.2f}" if count == 1 else f"{mean:.2f}±{std:.2f}"
             for mean, std, count in zip(curve.mean, curve.std, curve.counts, strict=True)
         ]
-        rows.append([_name(curve), f"{curve.counts.max()}/{len(curve.runs)}", *cells])
+        rows.append([curve.chain.kind, f"{curve.counts.max()}/{len(curve.runs)}", *cells])
     return rows
-
-
-def _name(curve: Curve) -> str:
-    chain = curve.chain
-    ensemble = f" E={len(chain.members)}" if len(chain.members) > 1 else ""
-    return f"{chain.method.token}{ensemble}{'' if chain.layout.pretrained else ' random init'}"
 
 
 def results_header(curves: Sequence[Curve]) -> list[str]:
@@ -141,7 +142,7 @@ def results_header(curves: Sequence[Curve]) -> list[str]:
 
 def missing_runs(curves: Sequence[Curve]) -> list[str]:
     """One line per curve that lacks runs."""
-    return [f"missing: {_name(curve)}: {', '.join(curve.missing)}" for curve in curves if curve.missing]
+    return [f"missing: {curve.chain.kind}: {', '.join(curve.missing)}" for curve in curves if curve.missing]
 
 
 def write_csv(curves: Sequence[Curve], path: Path) -> None:
@@ -154,7 +155,7 @@ def write_csv(curves: Sequence[Curve], path: Path) -> None:
             chain, by_run = curve.chain, dict(zip(curve.runs, curve.values, strict=True))
             kind, layout = chain.method.kind, chain.layout
             head = [chain.method.token, kind.sub, kind.aug, chain.method.length, layout.ensemble_size]
-            head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio)]
+            head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio), layout.noisy_ratio]
             for i in range(curve.values.shape[1]):
                 where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
                 accuracies = [curve.mean[i], curve.std[i], *(by_run[run][i] for run in runs if run in by_run)]

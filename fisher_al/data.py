@@ -75,42 +75,66 @@ class Data:
 def prepare_processed(experiment: Experiment, layout: Layout) -> None:
     """Write the processed files that are missing: uint8 images and int64 labels of each split.
 
-    The validation split is a property of the dataset, the same for every run and seed.
+    The validation split is a property of the dataset, the same for every run and seed. Raises UserError if
+    one half of that split is there without the other.
     """
-    if all(layout.processed(split).is_file() for split in SPLITS):
+    missing = [split for split in SPLITS if not layout.processed(split).is_file()]
+    if not missing:
         return
+    halves = {"train-split", "val-split"}
+    if len(halves.intersection(missing)) == 1:
+        alone = layout.processed((halves - set(missing)).pop())
+        raise UserError(f"{alone}: its other half is missing; put that beside it, or delete this one")
     raw = experiment.read(layout.folder)
-    save_tensors((raw.train_images, raw.train_labels), layout.processed("training"))
-    save_tensors((raw.test_images, raw.test_labels), layout.processed("test"))
     generator = derive_generator("validation split", experiment.name)
     pool, validation = split_validation(raw.train_labels, experiment.validation_per_class, generator)
-    save_tensors((raw.train_images[pool], raw.train_labels[pool]), layout.processed("train-split"))
-    save_tensors((raw.train_images[validation], raw.train_labels[validation]), layout.processed("val-split"))
+    contents = {
+        "training": (raw.train_images, raw.train_labels),
+        "test": (raw.test_images, raw.test_labels),
+        "train-split": (raw.train_images[pool], raw.train_labels[pool]),
+        "val-split": (raw.train_images[validation], raw.train_labels[validation]),
+    }
+    for split in missing:
+        save_tensors(contents[split], layout.processed(split))
 
 
-def prepare_pool(experiment: Experiment, layout: Layout, seed: int) -> None:
-    """Write the run's biased pool if it is missing, drawn from the run's seed."""
+def prepare_pool(experiment: Experiment, layout: Layout, seed: int, verify: bool = False) -> None:
+    """Write the run's biased pool if it is missing, drawn from the run's seed.
+
+    With `verify`, raises UserError if the pool that is there was not drawn from this seed.
+    """
     prepare_processed(experiment, layout)
-    if layout.pool().is_file():
+    path = layout.pool()
+    if not layout.pool_is_biased or (path.is_file() and not verify):
         return
-    images, labels = load_split(layout.processed("train-split"))
+    images, labels = load_split(layout.processed("train-split"), experiment)
     ratios = float(layout.imbalance_ratio), float(layout.noisy_ratio)
     generator = derive_generator(seed, layout.run, "pool", *ratios)
     kept = imbalanced_indices(labels, layout.imbalance_ratio, experiment.num_classes, generator)
     labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
-    save_tensors((images[kept], labels), layout.pool())
-
-
-def load_split(path: Path, mmap: bool = False) -> tuple[Tensor, Tensor]:
-    """Read (uint8 images, int64 labels); UserError if the file holds something else."""
-    content = load_tensors(path, "run the command again to make it anew", mmap)
-    if not (isinstance(content, (tuple, list)) and len(content) == 2):
-        raise UserError(f"{path}: expected a pair (images, labels); delete it and run the command again")
-    images, labels = content
-    is_pair = torch.is_tensor(images) and torch.is_tensor(labels) and len(images) == len(labels)
-    if not is_pair or images.dtype != torch.uint8 or labels.dtype != torch.int64:
+    if not path.is_file():
+        save_tensors((images[kept], labels), path)
+    elif not torch.equal(load_split(path, experiment)[1], labels):
         raise UserError(
-            f"{path}: expected uint8 images and as many int64 labels; delete it and run the command again"
+            f"{path}: not the pool of --seed {seed}; give the seed that it was drawn from, or delete it"
+        )
+
+
+def load_split(path: Path, experiment: Experiment, mmap: bool = False) -> tuple[Tensor, Tensor]:
+    """Read (uint8 images, int64 labels); UserError if the file holds anything but the experiment's kind."""
+    otherwise = "run the command again to make it anew"
+    content = load_tensors(path, otherwise, mmap)
+    is_pair = isinstance(content, (tuple, list)) and len(content) == 2 and all(map(torch.is_tensor, content))
+    if is_pair:
+        images, labels = content
+        is_pair = images.dtype == torch.uint8 and labels.dtype == torch.int64 and labels.dim() == 1
+        is_pair = is_pair and images.shape == (len(labels), *experiment.image_shape) and len(labels) > 0
+        is_pair = is_pair and labels.min() >= 0 and labels.max() < experiment.num_classes
+    if not is_pair:
+        shape = "x".join(map(str, experiment.image_shape))
+        raise UserError(
+            f"{path}: expected a pair of uint8 images of {shape} and as many int64 labels below "
+            f"{experiment.num_classes}; delete it and {otherwise}"
         )
     return images, labels
 
@@ -120,4 +144,4 @@ def load_data(experiment: Experiment, layout: Layout, seed: int, device: str) ->
     """Read, or first make, the sets of `layout`; the last ones stay in memory for the next stage."""
     prepare_pool(experiment, layout, seed)
     paths = (layout.pool(), layout.processed("val-split"), layout.processed("test"))
-    return Data(*(Images(*load_split(path), experiment, device) for path in paths))
+    return Data(*(Images(*load_split(path, experiment), experiment, device) for path in paths))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from fisher_al.errors import UserError
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -43,7 +41,8 @@ class Experiment:
 
     `network(num_classes)` builds the model: an `nn.Module` with `head` (name of the classification layer),
     `scales` (name -> channels), `forward(images, tap)`, `below_dropout` and `above_dropout`; see
-    `fisher_al.network`. `read(folder)` returns the raw splits found in, or downloaded to, `folder`.
+    `fisher_al.network`. `read(folder)` returns the raw splits found in, or downloaded to, `folder`;
+    its images have `image_shape`.
     `scales` maps a descriptor length L to the scales that it concatenates.
     """
 
@@ -51,6 +50,7 @@ class Experiment:
     network: Callable[[int], nn.Module]
     read: Callable[[Path], RawSplits]
     num_classes: int
+    image_shape: tuple[int, ...]
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
     validation_per_class: int
@@ -66,9 +66,9 @@ class Experiment:
     methods: tuple[str, ...]
     default_length: int
 
-    def scales_of(self, length: int) -> tuple[str, ...]:
-        """Names of the scales that make descriptors of `length` channels."""
-        if length not in self.scales:
-            known = ", ".join(map(str, sorted(self.scales)))
-            raise UserError(f"descriptor length L={length} is not one of {self.name}'s: {known}")
-        return self.scales[length]
+    # Experiments travel to worker processes by copy; the name makes the copies one for caches.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Experiment) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)

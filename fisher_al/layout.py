@@ -23,6 +23,11 @@ class Layout:
     ensemble_size: int = 1
 
     @property
+    def name(self) -> str:
+        """Which run and pool this is, for people."""
+        return f"{self.run} ir {format_ratio(self.imbalance_ratio)}"
+
+    @property
     def run_folder(self) -> Path:
         return self.folder / self.run
 

@@ -187,9 +187,10 @@ def parse_method(token: str, experiment: Experiment) -> Method:
     kind = METHOD_KINDS[name]
     if slash and not kind.has_scales:
         raise UserError(f"--methods {token}: {name} has no descriptors, write it without '/{length}'")
-    if slash and not length.isdigit():
+    if slash and not length.isdecimal():
         raise UserError(f"--methods {token}: '{length}' is not a descriptor length; write e.g. {name}/20")
-    return _method(kind, int(length) if slash else experiment.default_length, experiment)
+    length = int(length) if slash else experiment.default_length
+    return _method(kind, length, experiment, f"--methods {token}")
 
 
 def find_method(sub: str, aug: str | None, length: int | None, experiment: Experiment) -> Method:
@@ -201,11 +202,16 @@ def find_method(sub: str, aug: str | None, length: int | None, experiment: Exper
     if len(matches) > 1:
         choices = " or ".join(kind.aug for kind in matches)
         raise UserError(f"-sub {sub} goes with more than one -aug: add -aug {choices}")
-    return _method(matches[0], experiment.default_length if length is None else length, experiment)
+    length = experiment.default_length if length is None else length
+    return _method(matches[0], length, experiment, f"-dl {length}")
 
 
-def _method(kind: MethodKind, length: int, experiment: Experiment) -> Method:
+def _method(kind: MethodKind, length: int, experiment: Experiment, option: str) -> Method:
     if not kind.has_scales:
         return Method(kind)
-    experiment.scales_of(length)
+    if length not in experiment.scales:
+        lengths = ", ".join(map(str, sorted(experiment.scales)))
+        raise UserError(
+            f"{option}: {experiment.name}'s network has no descriptors of length {length}; choose {lengths}"
+        )
     return Method(kind, length)

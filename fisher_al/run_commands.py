@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
 
 from fisher_al import cli
@@ -18,7 +17,7 @@ from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout, format_ratio
 from fisher_al.methods import parse_method
 from fisher_al.plotting import plot_curves
-from fisher_al.runner import ChainTask, InitialModel, Task, available_cores, run_tasks
+from fisher_al.runner import ChainTask, InitialModel, Task, run_tasks
 from fisher_al.stages.chain import Chain
 from fisher_al.training import EVALUATION_BATCH_SIZE
 
@@ -29,16 +28,13 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
         "Run the experiment: first with --initial for the initial models, then without for the active "
         "learning. What is already done is skipped, so an interrupted run goes on where it was."
     )
-    cli.add_data_options(parser, experiments)
-    cli.add_compute_options(parser)
-    cli.add_run_range(parser)
-    cli.add_method_options(parser)
+    cli.add_common_options(parser, experiments)
+    cli.add_campaign_options(parser)
+    cli.add_sampling_options(parser)
+    cli.add_batch_size_option(parser)
+    cli.add_start_option(parser)
     parser.add_argument("--initial", action="store_true", help="make the initial models")
-    parser.add_argument(
-        "-unsup", "--unsupervised", type=int, choices=(0, 1), default=1, help="pretrained start"
-    )
-    parser.add_argument("-gbs", "--gen-batch-size", type=cli.count, default=cli.GEN_BATCH_SIZE)
-    parser.add_argument("--epochs", type=cli.index, help="training epochs (default: the protocol's)")
+    parser.add_argument("--epochs", type=cli.index, help="epochs of training" + cli.PROTOCOL)
     parser.add_argument("--jobs", type=cli.count, default=1, help="chains to run side by side")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     args = parser.parse_args(arguments)
@@ -55,7 +51,6 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     cli.announce(device)
     for task in tasks:
         task.prepare()
-    torch.set_num_threads(available_cores())
     failed = run_tasks(tasks, args.jobs, "model" if args.initial else "iteration")
     if args.initial:
         done = sum(task.done for task in tasks)
@@ -78,54 +73,54 @@ def _runs(experiment: Experiment, args: argparse.Namespace) -> list[str]:
     return [f"run{number}" for number in range(args.run_start, stop)]
 
 
+def _ratios(experiment: Experiment, args: argparse.Namespace) -> list[float]:
+    return list(dict.fromkeys(args.imbalance_ratio or experiment.imbalance_ratios))
+
+
 def _initial_models(experiment: Experiment, args: argparse.Namespace, device: str) -> list[InitialModel]:
+    """Initial models of ensembles, and in any case the single ones that most methods start from."""
     schedule = override_schedule(experiment.pretraining, args)
     return [
         InitialModel(
             experiment,
-            Layout(_folder(experiment, args), run, ratio, args.noisy_ratio, pretrained, args.ensemble_size),
+            Layout(_folder(experiment, args), run, ratio, args.noisy_ratio, pretrained, ensemble_size),
             member,
             schedule,
             args.seed,
             device,
         )
-        for ratio in args.imbalance_ratio or experiment.imbalance_ratios
+        for ratio in _ratios(experiment, args)
         for run in _runs(experiment, args)
         for pretrained in (False, True)
-        for member in range(args.ensemble_size)
+        for ensemble_size in dict.fromkeys([1, *args.ensemble_size])
+        for member in range(ensemble_size)
     ]
 
 
 def make_chains(
     experiment: Experiment, args: argparse.Namespace, starts: Sequence[bool], device: str
 ) -> list[Chain]:
-    """The chains that the options ask for; an ensemble size applies to methods that have ensembles."""
-    methods = [parse_method(token, experiment) for token in args.methods or experiment.methods]
+    """The chains that the options ask for; ensemble sizes apply to methods that have ensembles."""
+    methods = dict.fromkeys(parse_method(token, experiment) for token in args.methods or experiment.methods)
     return [
         Chain(
             experiment=experiment,
-            layout=Layout(
-                _folder(experiment, args),
-                run,
-                ratio,
-                args.noisy_ratio,
-                pretrained,
-                args.ensemble_size if method.kind.ensembles else 1,
-            ),
+            layout=Layout(_folder(experiment, args), run, ratio, args.noisy_ratio, pretrained, ensemble_size),
             method=method,
             training=override_schedule(experiment.training, args),
             iterations=args.iterations or experiment.iterations,
             budget=args.augment_size or experiment.budget,
             mc_samples=args.sample_steps or experiment.mc_samples,
-            gen_batch_size=getattr(args, "gen_batch_size", cli.GEN_BATCH_SIZE),
+            gen_batch_size=getattr(args, "gen_batch_size", 1),  # run_plot.py describes nothing
             test_batch_size=EVALUATION_BATCH_SIZE,
-            seed=getattr(args, "seed", 0),
+            seed=args.seed,
             device=device,
         )
-        for ratio in args.imbalance_ratio or experiment.imbalance_ratios
+        for ratio in _ratios(experiment, args)
         for run in _runs(experiment, args)
         for pretrained in starts
-        for method in dict.fromkeys(methods)
+        for method in methods
+        for ensemble_size in (dict.fromkeys(args.ensemble_size) if method.kind.ensembles else [1])
     ]
 
 
@@ -133,15 +128,16 @@ def _print_plan(tasks: Sequence[Task]) -> None:
     """One row per pool and method (or kind of initial model), with how much of it is done."""
     rows: dict[tuple[str, str], list[int]] = {}
     for task in tasks:
-        layout = task.chain.layout if isinstance(task, ChainTask) else task.layout
-        what = task.name.removeprefix(f"{layout.run} ")
-        row = rows.setdefault((format_ratio(layout.imbalance_ratio), what), [0, 0, 0])
+        layout = task.layout
+        row = rows.setdefault((format_ratio(layout.imbalance_ratio), task.kind), [0, 0, 0])
         row[:] = row[0] + 1, row[1] + task.done, row[2] + task.total
     table = [
-        [ratio, what, chains, f"{done}/{total}"] for (ratio, what), (chains, done, total) in rows.items()
+        [ratio, kind, number, f"{done}/{total}"] for (ratio, kind), (number, done, total) in rows.items()
     ]
-    unit = "iterations done" if isinstance(tasks[0], ChainTask) else "done"
-    print(tabulate(table, headers=["ir", "what", "runs", unit], disable_numparse=True))
+    headers = ["ir", "what", "chains", "iterations done"]
+    if isinstance(tasks[0], InitialModel):
+        headers[2:] = ["models", "done"]
+    print(tabulate(table, headers=headers, disable_numparse=True))
 
 
 def _print_results(curves: Sequence[curve_tools.Curve]) -> None:
@@ -171,12 +167,10 @@ def _report_failures(failed: Sequence[tuple[Task, Exception]]) -> int:
 def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     """`run_plot.py`: figure, CSV and printed table of the accuracy curves, one set per imbalance ratio."""
     parser = Parser("Plot accuracy over the labeled share of the pool, and write the numbers.")
-    cli.add_data_options(parser, experiments)
-    cli.add_run_range(parser)
-    cli.add_method_options(parser)
-    parser.add_argument(
-        "-unsup", "--unsupervised", type=int, choices=(0, 1), nargs="+", default=[1], help="pretrained start"
-    )
+    cli.add_common_options(parser, experiments)
+    cli.add_campaign_options(parser)
+    cli.add_sampling_options(parser)
+    cli.add_start_option(parser, several=True)
     parser.add_argument(
         "--metric",
         choices=list(curve_tools.METRICS),
@@ -192,13 +186,20 @@ def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
         raise UserError(f"{_folder(experiment, args)}: no results of these runs; run run.py first")
     _print_results(curves)
     folder = args.out or _folder(experiment, args) / "figures"
-    for ratio in args.imbalance_ratio or experiment.imbalance_ratios:
+    for ratio in _ratios(experiment, args):
         chosen = [c for c in curves if c.chain.layout.imbalance_ratio == ratio and c.counts.any()]
         if not chosen:
             continue
-        metric = "" if args.metric == "best" else f"_{args.metric}"
-        stem = folder / f"{experiment.name}_ir_{format_ratio(ratio)}{metric}"
+        stem = folder / _figure_name(experiment, ratio, args)
         paths = [Path(f"{stem}{suffix}") for suffix in (".png", ".pdf", ".csv")]
         plot_curves(chosen, paths[:2])
         curve_tools.write_csv(chosen, paths[2])
         print("\nfigure and numbers:", *paths, sep="\n  ")
+
+
+def _figure_name(experiment: Experiment, ratio: float, args: argparse.Namespace) -> str:
+    parts = [experiment.name, f"ir_{format_ratio(ratio)}"]
+    parts += [f"nr_{args.noisy_ratio}"] if args.noisy_ratio else []
+    parts += ["random_init"] if args.unsupervised == [0] else []
+    parts += [args.metric] if args.metric != "best" else []
+    return "_".join(parts)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from fisher_al.checkpoints import load_checkpoint, require_settings
+from fisher_al.checkpoints import require_settings
 from fisher_al.data import load_split, prepare_pool
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
@@ -38,8 +38,13 @@ class InitialModel:
 
     @property
     def name(self) -> str:
-        kind = "pretrained" if self.layout.pretrained else "random weights"
-        return f"{self.layout.run} {kind}"
+        return f"{self.layout.name} member {self.member}"
+
+    @property
+    def kind(self) -> str:
+        """What the plan calls it."""
+        ensemble = f" E={self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
+        return ("pretrained" if self.layout.pretrained else "random weights") + ensemble
 
     @property
     def total(self) -> int:
@@ -51,14 +56,15 @@ class InitialModel:
 
     def prepare(self) -> None:
         """Make the pool, and see that a checkpoint that stands already was made alike."""
-        prepare_pool(self.experiment, self.layout, self.seed)
+        prepare_pool(self.experiment, self.layout, self.seed, verify=True)
         if self.done:
             path = self.layout.initial_checkpoint(self.member)
-            require_settings(path, initial_settings(self.layout, self.schedule, self.seed))
+            settings = initial_settings(self.layout, self.schedule, self.seed)
+            require_settings(path, settings, "run the command again")
 
     def run(self, on_progress: OnProgress) -> None:
         def on_epoch(epoch: int, accuracy: float) -> None:
-            on_progress(f"{self.name}: epoch {epoch}, rotations {accuracy:.1f}%")
+            on_progress(f"{self.name} {self.kind}: epoch {epoch}, rotations {accuracy:.1f}%")
 
         unsup(self.experiment, self.layout, self.member, self.schedule, self.seed, self.device, on_epoch)
 
@@ -74,6 +80,15 @@ class ChainTask:
         return self.chain.name
 
     @property
+    def layout(self) -> Layout:
+        return self.chain.layout
+
+    @property
+    def kind(self) -> str:
+        """What the plan calls it."""
+        return self.chain.kind
+
+    @property
     def total(self) -> int:
         return self.chain.iterations
 
@@ -86,23 +101,22 @@ class ChainTask:
         return batch
 
     def _files(self, batch: int) -> list[Path]:
-        layout, method, size = self.chain.layout, self.chain.method, batch * self.chain.budget
-        checkpoints = [layout.best_checkpoint(method, batch, size, member) for member in self.chain.members]
-        return [layout.index_list(method, batch, size), *checkpoints]
+        index_list = self.chain.layout.index_list(self.chain.method, batch, batch * self.chain.budget)
+        return [index_list, *(self.chain.model_path(batch, member) for member in self.chain.members)]
 
     def prepare(self) -> None:
-        """Make the pool, and see that what the chain continues from is there and was made alike."""
+        """See that what the chain continues from is there and was made alike, and make the pool."""
         chain = self.chain
-        prepare_pool(chain.experiment, chain.layout, chain.seed)
-        _, labels = load_split(chain.layout.pool(), mmap=True)
-        require_budget(chain, len(labels), chain.iterations)
         for member in chain.members:
-            path = chain.layout.initial_checkpoint(member)
-            load_checkpoint(path, chain.initial_advice)
-            require_settings(path, {"seed": chain.seed})
-        for batch in range(1, self.done + 1):
-            for path in self._files(batch)[1:]:
-                require_settings(path, chain.settings)
+            require_settings(chain.model_path(0, member), {"seed": chain.seed}, chain.initial_advice)
+        for batch in range(1, chain.iterations + 1):
+            for member in chain.members:
+                path = chain.model_path(batch, member)
+                if path.is_file():
+                    require_settings(path, chain.settings, "run the command again")
+        prepare_pool(chain.experiment, chain.layout, chain.seed)
+        _, labels = load_split(chain.layout.pool(), chain.experiment, mmap=True)
+        require_budget(chain, len(labels), chain.iterations)
 
     def run(self, on_progress: OnProgress) -> None:
         for batch in range(self.done, self.chain.iterations):
@@ -126,7 +140,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str) -> list[tuple[Task, E
     A task that fails does not stop the others; the failed ones come back with their errors.
     """
     todo = [task for task in tasks if task.done < task.total]
-    with tqdm(total=sum(task.total for task in tasks), unit=unit, dynamic_ncols=True) as bar:
+    with tqdm(total=sum(task.total for task in tasks), unit=unit, dynamic_ncols=True, miniters=0) as bar:
 
         def on_progress(text: str = "") -> None:
             bar.set_postfix_str(text, refresh=False)
@@ -152,30 +166,30 @@ def _run_in_turn(todo: Sequence[Task], on_progress: OnProgress) -> list[tuple[Ta
 def _run_side_by_side(
     todo: Sequence[Task], on_progress: OnProgress, jobs: int
 ) -> list[tuple[Task, Exception]]:
+    threads = max(1, torch.get_num_threads() // jobs)
     # spawn: a forked process would inherit torch's threads in an undefined state
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(jobs,)
-    ) as executor:
-        futures: dict[Future, Task] = {executor.submit(_run_quietly, task): task for task in todo}
-        pending = set(futures)
-        try:
-            while pending:
-                _, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-                on_progress(f"{jobs} side by side")
-        except KeyboardInterrupt:
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
+    executor = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
+    )
+    futures: dict[Future, Task] = {executor.submit(_run_quietly, task): task for task in todo}
+    pending = set(futures)
+    try:
+        while pending:
+            _, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+            on_progress(f"{jobs} side by side")
+    except KeyboardInterrupt:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for worker in active_children():
+            worker.terminate()
+        raise
+    executor.shutdown()
     return [(task, future.exception()) for future, task in futures.items() if future.exception()]
 
 
-def _use_threads(jobs: int) -> None:
-    torch.set_num_threads(max(1, available_cores() // jobs))
+def _start_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
+    torch.set_num_threads(threads)
 
 
 def _run_quietly(task: Task) -> None:
     task.run(lambda text: None)
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

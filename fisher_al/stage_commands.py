@@ -24,10 +24,8 @@ from fisher_al.training import EVALUATION_BATCH_SIZE
 def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     """`unsup.py`: make both initial models of one run."""
     parser = Parser("Make the initial models of a run: one with random weights, one pretrained on rotations.")
-    cli.add_data_options(parser, experiments)
-    cli.add_compute_options(parser)
+    cli.add_common_options(parser, experiments)
     cli.add_stage_options(parser)
-    cli.add_schedule_options(parser)
     args = parser.parse_args(arguments)
     experiment = experiments[args.dataset]
     schedule = override_schedule(experiment.pretraining, args)
@@ -58,7 +56,6 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
         "Pick pool images to label, retrain on all labels, and write the next batch's checkpoint."
     )
     parser.add_argument("--test-batch-size", type=cli.count, default=EVALUATION_BATCH_SIZE)
-    cli.add_schedule_options(parser)
     chain, args = _step(parser, experiments, arguments)
     with _epoch_bar(chain.training.epochs) as on_epoch:
         accuracies = main_descr(chain, args.batch, args.ensemble_index, on_epoch)
@@ -85,19 +82,16 @@ def _epoch_bar(epochs: int) -> Iterator[OnEpoch]:
 def _step(
     parser: Parser, experiments: Experiments, arguments: Sequence[str]
 ) -> tuple[Chain, argparse.Namespace]:
-    cli.add_data_options(parser, experiments)
-    cli.add_compute_options(parser)
+    cli.add_common_options(parser, experiments)
     cli.add_stage_options(parser)
     cli.add_step_options(parser)
+    cli.add_sampling_options(parser)
+    cli.add_batch_size_option(parser)
+    cli.add_start_option(parser)
     args = parser.parse_args(arguments)
     experiment = experiments[args.dataset]
     method = find_method(args.subtype_method, args.augment_method, args.descriptor_length, experiment)
-    budget = args.augment_size or experiment.budget
-    if args.train_size not in (None, args.batch * budget):
-        raise UserError(
-            f"-ts {args.train_size}: batch {args.batch} with a budget of {budget} has "
-            f"{args.batch * budget} labeled images; correct -ts, -b or -as"
-        )
+    budget = _budget(args, experiment)
     if args.ensemble_size > 1 and not method.kind.ensembles:
         raise UserError(f"-ens {args.ensemble_size}: {method.token} has no ensembles; leave -ens out")
     chain = Chain(
@@ -117,12 +111,23 @@ def _step(
     return chain, args
 
 
+def _budget(args: argparse.Namespace, experiment: Experiment) -> int:
+    """Budget per iteration, as -as says or as -ts and -b imply."""
+    labeled, batch = args.train_size, args.batch
+    budget = args.augment_size or (labeled // batch if labeled and batch else experiment.budget)
+    if labeled not in (None, batch * budget):
+        raise UserError(
+            f"-ts {labeled}: batch {batch} with a budget of {budget} has {batch * budget} labeled images; "
+            "correct -ts, -b or -as"
+        )
+    return budget
+
+
 def _stage_layout(experiment: Experiment, args: argparse.Namespace, pretrained: bool) -> Layout:
     if args.ensemble_index >= args.ensemble_size:
         raise UserError(
             f"-e {args.ensemble_index}: -ens {args.ensemble_size} has members 0 to {args.ensemble_size - 1}"
         )
     folder = args.save_folder or args.datadir / experiment.name
-    return Layout(
-        folder, args.run_folder, args.imbalance_ratio, args.noisy_ratio, pretrained, args.ensemble_size
-    )
+    ratio = args.imbalance_ratio or max(experiment.imbalance_ratios)
+    return Layout(folder, args.run_folder, ratio, args.noisy_ratio, pretrained, args.ensemble_size)

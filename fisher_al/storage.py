@@ -58,8 +58,9 @@ def load_indices(path: Path, size: int, pool_size: int, otherwise: str) -> torch
     if not path.is_file():
         raise UserError(f"{path}: not found; {otherwise}")
     try:
-        indices = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-    except (ValueError, OSError, EOFError) as error:
+        with open(path, "rb") as file:
+            indices = torch.from_numpy(np.lib.format.read_array(file, allow_pickle=False).astype(np.int64))
+    except (ValueError, TypeError, EOFError) as error:
         raise UserError(f"{path}: truncated or not a .npy file; delete it and {otherwise}") from error
     in_range = indices.numel() == 0 or (indices.min() >= 0 and indices.max() < pool_size)
     if indices.shape != (size,) or not in_range or indices.unique().numel() != size:

@@ -12,6 +12,7 @@ MNIST = Experiment(
     network=LeNet,
     read=read_mnist,
     num_classes=10,
+    image_shape=(28, 28),
     mean=0.1307,
     std=0.3081,
     validation_per_class=1000,

@@ -1,11 +1,16 @@
 """The whole path on scikit-learn's digits, through the scripts as a user calls them."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import call, read_csv, run, snapshot
+from conftest import ROOT, call, read_csv, run, snapshot
 
 from fisher_al.checkpoints import load_checkpoint
 from fisher_al.layout import Layout
@@ -176,9 +181,9 @@ def test_single_stages_do_what_the_runner_does(finished, digits_folder, tmp_path
             "-b",
             batch,
         )
-        common += ("-sub", "gradFmap", "-aug", "topKandPccFprGrad", "-dl", 80, "-ts", 15 * batch, "-as", 15)
+        common += ("-sub", "gradFmap", "-aug", "topKandPccFprGrad", "-dl", 80, "-ts", 15 * batch)
         run("gen_descr.py", *common)
-        output = run("main_descr.py", *common, "--epochs", 3)
+        output = run("main_descr.py", *common, "-as", 15, "--epochs", 3)
     layout, method = layout_of(tmp_path), parse_method("gradFmap/80", DIGITS)
     path = layout.best_checkpoint(method, 2, 30)
     assert str(path) in output
@@ -209,7 +214,6 @@ def test_random_start_ensembles_noise_and_no_imbalance_side_by_side(digits_folde
     shutil.copytree(digits_folder / "DIGITS" / "processed", tmp_path / "DIGITS" / "processed")
     common = ("--dataset", "DIGITS", "--datadir", tmp_path, "-ir", 1, 4, "-nr", 0.2, "--run-stop", 1)
     run("run.py", *common, "--initial", "--epochs", 1, "-ens", 2, "--jobs", 2)
-    run("run.py", *common, "--initial", "--epochs", 1)
     size = ("--iterations", 2, "--augment-size", 10, "--epochs", 1, "-smp", 8)
     output = run(
         "run.py", *common, *size, "-unsup", 0, "-ens", 2, "--methods", *ENSEMBLES, "gradFmap/20", "--jobs", 2
@@ -226,3 +230,37 @@ def test_random_start_ensembles_noise_and_no_imbalance_side_by_side(digits_folde
             assert not torch.equal(*weights)
             statistics = torch.load(layout.descriptors("train", uncertain, 1), weights_only=True)
             assert statistics.shape[1:] == (10, 2)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupted_by_ctrl_c_and_started_again(jobs, finished, digits_folder, tmp_path):
+    shutil.copytree(digits_folder, tmp_path, dirs_exist_ok=True)
+    arguments = campaign(tmp_path, "--jobs", jobs)
+    command = [sys.executable, "run.py", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, cwd=ROOT / "mnist", stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    checkpoints = tmp_path / "DIGITS" / "run0" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while len(list(checkpoints.glob("best_*"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted: run the same command again" in errors
+    assert "Traceback" not in errors
+    count = len(list(checkpoints.glob("best_*")))
+    assert 4 <= count < 3 * len(METHODS)
+    time.sleep(1)
+    assert len(list(checkpoints.glob("best_*"))) == count
+    if jobs == 1:
+        run("run.py", *arguments)
+        assert results(tmp_path) == results(finished)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(digits_folder, tmp_path):
+    shutil.copytree(digits_folder, tmp_path, dirs_exist_ok=True)
+    output = run("run.py", *campaign(tmp_path, "--gpu", 0))
+    assert "no GPU" not in output
+    assert output.count("1/1") == len(METHODS)

@@ -2,12 +2,15 @@
 
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
-from conftest import call, snapshot
+from conftest import ROOT, call, snapshot
 from torchvision import datasets
 
+from fisher_al.data import load_split
 from fisher_al.layout import Layout
 from fisher_al.methods import parse_method
 from fisher_al.storage import save_indices, save_tensors
@@ -77,16 +80,22 @@ def test_missing_batch_or_descriptors_say_what_to_run(folder):
     refused(
         folder, r"best_unsup_batch_2.*not found; run batch 2 first", "gen_descr.py", *step(folder, "-b", 2)
     )
-    refused(folder, r"index_list_unsup_batch_2.*run batch 2 first", "main_descr.py", *step(folder, "-b", 2))
-    refused(folder, r"train_|val_.*not found; run gen_descr.py", "main_descr.py", *step(folder))
+    refused(folder, r"val_unsup.*not found; run gen_descr.py -b 0 first", "main_descr.py", *step(folder))
 
 
 def test_broken_checkpoint(folder, layout):
     path = layout.initial_checkpoint()
+    whole = torch.load(path, weights_only=True)
     path.write_bytes(path.read_bytes()[:-5000])
     refused(folder, "init_unsup.*truncated", "run.py", *campaign(folder))
-    save_tensors({"weights": torch.zeros(3)}, path)
-    refused(folder, "init_unsup.*not a checkpoint", "gen_descr.py", *step(folder))
+    for content in (
+        {"weights": 1},
+        {**whole, "state_dict": {"fc1.weight": 3}},
+        {**whole, "settings": None},
+        7,
+    ):
+        save_tensors(content, path)
+        refused(folder, "init_unsup.*not a checkpoint", "gen_descr.py", *step(folder))
 
 
 def test_checkpoint_of_another_network(folder, layout):
@@ -112,9 +121,15 @@ def test_descriptors_of_another_size(folder, layout):
     refused(folder, "another network or pool: dict", "main_descr.py", *step(folder))
 
 
-def test_wrong_index_list(folder, layout):
-    save_indices(torch.tensor([1, 2, 2]), layout.index_list(OURS, 1, 3))
-    refused(folder, "holds other than 3 distinct", "main_descr.py", *step(folder, "-b", 1, "-as", 3))
+def test_missing_or_wrong_index_list(folder, layout):
+    assert call("gen_descr.py", *step(folder)).code == 0
+    assert call("main_descr.py", *step(folder, "-as", 3, "--epochs", 1)).code == 0
+    path = layout.index_list(OURS, 1, 3)
+    path.unlink()
+    second = step(folder, "-b", 1, "-as", 3)
+    refused(folder, "index_list_unsup_batch_1.*not found; run batch 1 first", "main_descr.py", *second)
+    save_indices(torch.tensor([1, 2, 2]), path)
+    refused(folder, "holds other than 3 distinct", "main_descr.py", *second)
 
 
 def test_broken_pool_or_split(folder, layout):
@@ -123,6 +138,15 @@ def test_broken_pool_or_split(folder, layout):
     refused(folder, "train_ir_10_nr_0.0.pt: truncated", "run.py", *campaign(folder))
     save_tensors(torch.zeros(3), path)
     refused(folder, "train_ir_10_nr_0.0.pt: expected a pair", "gen_descr.py", *step(folder))
+    images, labels = load_split(layout.processed("train-split"), DIGITS)
+    for wrong in (
+        (images[:, :20], labels),
+        (images, labels + 1),
+        (images.float(), labels),
+        (images[:9], labels),
+    ):
+        save_tensors(wrong, path)
+        refused(folder, "expected a pair of uint8 images of 28x28", "run.py", *campaign(folder))
 
 
 def test_budget_larger_than_the_pool(folder):
@@ -141,6 +165,53 @@ def test_results_of_other_settings_are_not_taken_over(folder):
     refused(folder, "made with epochs 2, now 1", "run.py", *campaign(folder, "--initial", "--epochs", 1))
 
 
+def test_an_ensemble_of_another_size_does_not_overwrite(folder):
+    common = ("--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1)
+    assert call("run.py", *common, "--initial", "--epochs", 2, "-ens", 2, 3).code == 0
+    varmc = (*common, "--epochs", 1, "--methods", "varMC", "--iterations", 1, "-smp", 6)
+    assert call("run.py", *varmc, "-ens", 2).code == 0
+    refused(folder, "made with ensemble_size 2, now 3", "run.py", *varmc, "-ens", 3)
+
+
+def test_a_pool_of_another_seed_is_not_taken_over(folder, layout):
+    layout.initial_checkpoint().unlink()
+    pattern = "train_ir_10_nr_0.0.pt: not the pool of --seed 7"
+    refused(folder, pattern, "run.py", *campaign(folder, "--initial", "--seed", 7))
+
+
+def test_half_of_the_validation_split_is_not_replaced(folder, layout):
+    layout.processed("val-split").unlink()
+    refused(folder, "train-split.pt: its other half is missing", "gen_descr.py", *step(folder))
+
+
+def test_descriptors_of_an_earlier_batch_are_refused(folder, layout):
+    for script in ("gen_descr.py", "main_descr.py"):
+        assert call(script, *step(folder, *(("--epochs", 1) if "main" in script else ()))).code == 0
+    refused(folder, "older than the model.*run gen_descr.py -b 1", "main_descr.py", *step(folder, "-b", 1))
+
+
+def test_a_refusal_leaves_an_empty_folder_empty(tmp_path):
+    refused(tmp_path, "init_unsup.*run run.py --initial first", "run.py", *campaign(tmp_path))
+    refused(tmp_path, "init_unsup.*run run.py --initial first", "gen_descr.py", *step(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_where_a_folder_belongs(tmp_path):
+    (tmp_path / "data").write_text("not a folder")
+    refused(tmp_path, "data", "unsup.py", "--datadir", tmp_path / "data")
+    raw = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    raw.mkdir(parents=True)
+    refused(tmp_path, "train-images-idx3-ubyte: Is a directory", "unsup.py", "--datadir", tmp_path)
+
+
+def test_exit_code_and_one_line_from_the_shell(tmp_path):
+    command = [sys.executable, "run.py", "--datadir", str(tmp_path), "--methods", "fisher"]
+    done = subprocess.run(command, cwd=ROOT / "mnist", capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --methods fisher")
+    assert done.stderr.count("\n") == 1
+
+
 def test_no_results_to_plot(folder):
     refused(folder, "no results of these runs; run run.py first", "run_plot.py", *campaign(folder)[:6])
 
@@ -149,7 +220,11 @@ def test_no_results_to_plot(folder):
     ("script", "arguments", "pattern"),
     [
         ("run.py", ("--methods", "fisher"), "unknown method 'fisher', choose from random, varMC"),
-        ("run.py", ("--methods", "gradFmap/33"), "L=33 is not one of MNIST's: 10, 20, 30, 80, 90"),
+        (
+            "run.py",
+            ("--methods", "gradFmap/33"),
+            "gradFmap/33: MNIST's network has no .* length 33; choose 10, 20",
+        ),
         ("run.py", ("--methods", "gradFmap/x"), "'x' is not a descriptor length"),
         ("run.py", ("--methods", "random/20"), "random has no descriptors"),
         ("run.py", ("--methods",), "--methods: expected at least one argument"),
@@ -158,8 +233,10 @@ def test_no_results_to_plot(folder):
         ("gen_descr.py", ("-sub", "gradient"), "unknown method '-sub gradient'"),
         ("gen_descr.py", ("-sub", "grad", "-aug", "random"), "unknown method '-sub grad -aug random'"),
         ("gen_descr.py", ("-sub", "none"), "add -aug random or topKandPcc or coreSet or badge"),
-        ("main_descr.py", ("-dl", "33"), "L=33 is not one of MNIST's"),
-        ("main_descr.py", ("-b", "2", "-ts", "125"), "-ts 125: batch 2 .* has 250 labeled"),
+        ("main_descr.py", ("-dl", "33"), "-dl 33: MNIST's network has no descriptors of length 33"),
+        ("run.py", ("--methods", "gradFmap/²"), "'²' is not a descriptor length"),
+        ("main_descr.py", ("-b", "2", "-ts", "125"), "-ts 125: batch 2 with a budget of 62 has 124"),
+        ("gen_descr.py", ("-b", "2", "-ts", "10", "-as", "6"), "-ts 10: batch 2 .* has 12 labeled"),
         ("main_descr.py", ("-b", "-1"), "'-1' is not a whole number of at least 0"),
         ("main_descr.py", ("-ens", "2"), "gradFmap/80 has no ensembles"),
         ("unsup.py", ("-e", "1"), "-e 1: -ens 1 has members 0 to 0"),

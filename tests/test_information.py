@@ -113,7 +113,7 @@ def make_images(count, seed=0):
 def test_labels_equal_a_plain_search_over_classes(name, monkeypatch):
     torch.manual_seed(0)
     network, images = MNIST.network(10), make_images(5)
-    scales, views = MNIST.scales_of(30), draw_views(12, (1, 28, 28), torch.Generator().manual_seed(3))
+    scales, views = MNIST.scales[30], draw_views(12, (1, 28, 28), torch.Generator().manual_seed(3))
     inputs, labels = next(images.batches(5))
     one_pass = ForwardPass(network, inputs, scales)
     chosen = most_dependent_label(ESTIMATORS[name], network, scales, views)(one_pass, labels)
@@ -147,7 +147,7 @@ def peak():
 
 before = peak()
 images = Images(torch.zeros(200, 28, 28, dtype=torch.uint8), torch.zeros(200, dtype=torch.long), MNIST, "cpu")
-network, scales = MNIST.network(10), MNIST.scales_of(80)
+network, scales = MNIST.network(10), MNIST.scales[80]
 views = draw_views(128, (1, 28, 28), torch.Generator().manual_seed(0))
 rule = most_dependent_label(ESTIMATORS["amiFull"], network, scales, views)
 describe(network, images, scales, 10**6, lambda one, labels: one.scores(rule(one, labels)))

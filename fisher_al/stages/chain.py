@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
 from fisher_al.methods import RANDOM, UNCERTAIN, Method
 from fisher_al.network import seeded_network
-from fisher_al.seeds import derive_generator, derive_seed
+from fisher_al.seeds import derive_seed
 
 OnEpoch = Callable[[int, float], None]
 
@@ -37,7 +38,13 @@ class Chain:
 
     @property
     def name(self) -> str:
-        return f"{self.layout.run} {self.method.token}"
+        return f"{self.layout.name} {self.kind}"
+
+    @property
+    def kind(self) -> str:
+        """The method, with what else distinguishes curves: ensemble size and start."""
+        ensemble = f" E={self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
+        return f"{self.method.token}{ensemble}{'' if self.layout.pretrained else ' random init'}"
 
     @property
     def members(self) -> range:
@@ -53,7 +60,7 @@ class Chain:
     @property
     def scales(self) -> tuple[str, ...]:
         """Names of the scales that the descriptors concatenate."""
-        return self.experiment.scales_of(self.method.length)
+        return self.experiment.scales[self.method.length]
 
     def widths(self, network: nn.Module) -> list[int]:
         """Channels of each of `scales`."""
@@ -78,31 +85,30 @@ class Chain:
     def load_data(self) -> Data:
         return load_data(self.experiment, self.layout, self.seed, self.device)
 
+    def model_path(self, batch: int, member: int) -> Path:
+        """Checkpoint of the model that iteration `batch` starts from."""
+        if batch == 0:
+            return self.layout.initial_checkpoint(member)
+        return self.layout.best_checkpoint(self.method, batch, batch * self.budget, member)
+
     def load_model(self, batch: int, member: int) -> nn.Module:
         """The network that iteration `batch` starts from: the initial model, or the best one of `batch`.
 
         A pretrained initial model keeps the fresh head, which is drawn from the run's seed.
         """
-        head_seed = self.derive_seed_of_run("head", member)
+        head_seed = derive_seed(self.seed, self.layout.run, "head", member)
         network = seeded_network(self.experiment.network, self.experiment.num_classes, head_seed)
-        if batch == 0:
-            path, otherwise = self.layout.initial_checkpoint(member), self.initial_advice
-        else:
-            path = self.layout.best_checkpoint(self.method, batch, batch * self.budget, member)
-            otherwise = f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
-        checkpoint = load_checkpoint(path, otherwise)
+        path = self.model_path(batch, member)
+        advice = f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
+        checkpoint = load_checkpoint(path, advice if batch else self.initial_advice)
         fresh_head = batch == 0 and self.layout.pretrained
         load_weights(network, checkpoint["state_dict"], str(path), keep_head=fresh_head)
         return network.to(self.device, memory_format=torch.channels_last)
 
-    def derive_seed_of_run(self, *purpose: int | str) -> int:
-        """A seed that all methods of the run share."""
-        return derive_seed(self.seed, self.layout.run, *purpose)
-
-    def derive_seed(self, *purpose: int | str) -> int:
+    def own_seed(self, *purpose: int | str) -> int:
         """A seed of this method in this run."""
         return derive_seed(self.seed, self.layout.run, self.method.token, *purpose)
 
     def generator(self, *purpose: int | str, device: str = "cpu") -> torch.Generator:
         """A generator of this method in this run."""
-        return derive_generator(self.seed, self.layout.run, self.method.token, *purpose, device=device)
+        return torch.Generator(device).manual_seed(self.own_seed(*purpose))

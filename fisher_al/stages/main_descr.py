@@ -22,12 +22,13 @@ def main_descr(
 
     Returns the checkpoint's accuracies: acc, acc_last, acc_val.
     """
+    network = chain.load_model(batch, member)
     data = chain.load_data()
     layout, method = chain.layout, chain.method
     labeled = load_labeled(chain, batch)
     labeled = torch.cat([labeled, select(chain, batch, labeled)])
     result = fit(
-        chain.load_model(batch, member),
+        network,
         data.pool,
         labeled,
         data.test,
@@ -77,29 +78,33 @@ def select(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
     if not chain.needs_descriptors(batch):
         return available[random_picks(len(available), chain.budget, chain.generator(batch, "picks"))]
     if aug == UNCERTAIN:
-        return available[most_uncertain(_load_uncertainty(chain)[available], chain.budget)]
+        return available[most_uncertain(_load_uncertainty(chain, batch)[available], chain.budget)]
     if aug in (CORESET, BADGE):
         return _pick_by_baseline(chain, batch, labeled, available)
     return available[_match_misclassified(chain, batch, available).cpu()]
 
 
-def _load_uncertainty(chain: Chain) -> Tensor:
+def _load_uncertainty(chain: Chain, batch: int) -> Tensor:
     pool_size, ensemble_size = len(chain.load_data().pool), len(chain.members)
     if ensemble_size == 1:
-        return _load_descriptors(chain, "train", 0, (pool_size,))
+        return _load_descriptors(chain, batch, "train", 0, (pool_size,))
     shape = (pool_size, chain.experiment.num_classes, 2)
-    parts = [_load_descriptors(chain, "train", member, shape) for member in chain.members]
+    parts = [_load_descriptors(chain, batch, "train", member, shape) for member in chain.members]
     return UNCERTAINTIES[chain.method.kind.sub].score(sum(parts) / ensemble_size)
 
 
-def _load_descriptors(chain: Chain, split: str, member: int, shape: tuple[int, ...]) -> Tensor:
+def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: tuple[int, ...]) -> Tensor:
     path = chain.layout.descriptors(split, chain.method, member)
-    content = load_tensors(path, "run gen_descr.py for this batch first")
+    advice = f"run gen_descr.py -b {batch} first"
+    model = chain.model_path(batch, member)
+    if path.is_file() and model.is_file() and path.stat().st_mtime_ns < model.stat().st_mtime_ns:
+        raise UserError(f"{path}: older than the model that it should describe, {model}; {advice}")
+    content = load_tensors(path, advice)
     found = tuple(content.shape) if torch.is_tensor(content) else type(content).__name__
     if found != shape:
         raise UserError(
             f"{path}: descriptors of another network or pool: {found} where {shape} belongs; "
-            "run gen_descr.py for this batch again"
+            f"delete it and {advice}"
         )
     return content
 
@@ -111,8 +116,8 @@ def _match_misclassified(chain: Chain, batch: int, available: Tensor) -> Tensor:
     """
     data, kind, length = chain.load_data(), chain.method.kind, chain.method.length
     columns = 4 if kind.borrows_labels else 2
-    validation = _load_descriptors(chain, "val", 0, (len(data.validation), length, columns))
-    pool = _load_descriptors(chain, "train", 0, (len(data.pool), length, 2))[available]
+    validation = _load_descriptors(chain, batch, "val", 0, (len(data.validation), length, columns))
+    pool = _load_descriptors(chain, batch, "train", 0, (len(data.pool), length, 2))[available]
     parts = 0 if kind.aug == KERNEL_Z else slice(0, 2)  # z alone, or z and g
 
     network = chain.load_model(batch, 0)
@@ -131,8 +136,8 @@ def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tens
     from fisher_al.baselines import badge_picks, coreset_picks  # slow to import, and rarely wanted
 
     pool = chain.load_data().pool
-    features = _load_descriptors(chain, "train", 0, (len(pool), chain.method.length, 2))[..., 0]
-    seed = chain.derive_seed(batch, "picks")
+    features = _load_descriptors(chain, batch, "train", 0, (len(pool), chain.method.length, 2))[..., 0]
+    seed = chain.own_seed(batch, "picks")
     if chain.method.kind.aug == CORESET:
         return coreset_picks(features, labeled, available, chain.budget, seed)
     probabilities = predict_probabilities(chain.load_model(batch, 0), pool).cpu()
