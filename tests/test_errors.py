@@ -52,10 +52,8 @@ def campaign(folder, *extra):
 
 def test_no_data_and_no_network(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    for script in ("unsup.py", "gen_descr.py"):
-        refused(
-            tmp_path, "no complete MNIST.*put these files into that folder", script, "--datadir", tmp_path
-        )
+    expected = "no complete MNIST.*put these files into that folder"
+    refused(tmp_path, expected, "unsup.py", "--datadir", tmp_path)
     refused(tmp_path, "no complete MNIST", "run.py", "--datadir", tmp_path, "--initial", "--run-stop", 1)
 
 
