@@ -19,7 +19,8 @@ def plot_curves(curves: Sequence[Curve], paths: Sequence[Path]) -> None:
     reached are left out. Each of `paths` is written in the format of its suffix.
     """
     # A figure of its own rather than pyplot's: no display, no global state.
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    is_crowded = len(curves) > 8
+    figure = Figure(figsize=(9.5, 6) if is_crowded else (7, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for curve in curves:
@@ -30,7 +31,10 @@ def plot_curves(curves: Sequence[Curve], paths: Sequence[Path]) -> None:
     axes.set_ylabel("top-1 test accuracy, %")
     axes.set_xticks(max((curve.percent for curve in curves), key=len))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    if is_crowded:
+        figure.legend(loc="outside right center", handlelength=3)
+    else:
+        axes.legend(loc="lower right", handlelength=3)
     for path in paths:
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=150)
@@ -56,9 +60,11 @@ def _draw(axes: Axes, curve: Curve) -> None:
     )
 
 
-def _line_style(curve: Curve) -> str:
-    """Solid for the method as published first; the shorter descriptor, ensembles and random init differ."""
+def _line_style(curve: Curve) -> str | tuple:
+    """Solid by default; random init, ensembles, shorter descriptors and what is not the paper's differ."""
     chain = curve.chain
+    if chain.method.kind.extension:
+        return (0, (6, 1.5, 1, 1.5, 1, 1.5))
     if not chain.layout.pretrained:
         return ":"
     if len(chain.members) > 1:
