@@ -19,7 +19,7 @@ def plot_curves(curves: Sequence[Curve], paths: Sequence[Path]) -> None:
     reached are left out. Each of `paths` is written in the format of its suffix.
     """
     # A figure of its own rather than pyplot's: no display, no global state.
-    is_crowded = len(curves) > 8
+    is_crowded = len(curves) > 5
     figure = Figure(figsize=(9.5, 6) if is_crowded else (7, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -1,14 +1,33 @@
-"""The README says what the code does."""
+"""The README says what the code does and what was measured."""
 
-from conftest import ROOT
+import statistics
 
-from fisher_al.methods import METHOD_KINDS, methods_table
+import pytest
+from conftest import ROOT, read_csv
+
+from fisher_al.methods import methods_table
+
+
+def readme_table(start: str, end: str) -> list[list[str]]:
+    """Cells of the table between two headings, without its header; its first cells are code."""
+    section = (ROOT / "README.md").read_text().split(f"{start}\n")[1].split(f"{end}\n")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in row] for row in rows]
 
 
 def test_table_of_methods_is_the_registry():
-    lines = (ROOT / "README.md").read_text().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
-    tokens = {row[0].strip("`").removesuffix("/L") for row in rows}
-    documented = [row for row in rows if row[0].strip("`").removesuffix("/L") in METHOD_KINDS]
-    assert tokens >= METHOD_KINDS.keys()
-    assert documented == methods_table()
+    assert readme_table("### Methods", "### What is reported") == methods_table()
+
+
+def test_table_of_results_is_in_the_published_numbers():
+    measured = read_csv(ROOT / "images" / "mnist-ir100.csv")
+    rows = readme_table("## Results", "## Cost")
+    assert {row[0].strip("`") for row in rows} == {point["method"] for point in measured}
+    for token, runs, *cells in rows:
+        for batch, cell in zip(("1", "3", "5", "10"), cells, strict=True):
+            (point,) = [p for p in measured if (p["method"], p["batch"]) == (token.strip("`"), batch)]
+            assert cell.startswith(f"{float(point['mean']):.1f} ± {float(point['std']):.1f} (")
+            assert runs == point["runs"]
+            accuracies = [float(point[run]) for run in ("run0", "run1", "run2") if point[run]]
+            assert float(point["mean"]) == pytest.approx(statistics.mean(accuracies), abs=1e-3)
+            assert float(point["std"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-3)
