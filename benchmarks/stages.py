@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
+from fisher_al.evaluation import EVALUATION_BATCH_SIZE
 from fisher_al.layout import Layout
+from fisher_al.memory import keep_freed_memory
 from fisher_al.methods import parse_method
 from fisher_al.stages.chain import Chain
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
 from fisher_al.stages.unsup import unsup
-from fisher_al.training import EVALUATION_BATCH_SIZE
 from mnist.experiment import MNIST
 
 DATA = Path(__file__).parents[1] / "local_data" / "MNIST"
@@ -73,6 +74,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         for part in ("raw", "processed"):
             if (DATA / part).is_dir():

@@ -19,8 +19,6 @@ def save_checkpoint(result: FitResult, settings: dict[str, object], path: Path) 
         "state_dict": {name: weight.cpu() for name, weight in result.state_dict.items()},
         "epoch": result.epoch,
         **result.accuracies,
-        "test_accuracies": result.test_accuracies,
-        "validation_accuracies": result.validation_accuracies,
         "settings": settings,
     }
     save_tensors(checkpoint, path)

@@ -13,6 +13,7 @@ import torch
 
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, Schedule
+from fisher_al.memory import keep_freed_memory
 
 Experiments = Mapping[str, Experiment]
 
@@ -38,6 +39,7 @@ class Parser(argparse.ArgumentParser):
 
 def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:
     """Run `main` on `arguments` (default: the command line); UserError: one line on stderr, exit code 2."""
+    keep_freed_memory()
     try:
         sys.exit(main(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,15 +53,22 @@ class Images:
     def device(self) -> torch.device:
         return self.labels.device
 
-    def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) of the images named by `order` (default: all, in sequence)."""
-        if order is None:
-            for start in range(0, len(self), batch_size):
-                chosen = slice(start, start + batch_size)
-                yield self._normalise(self._images[chosen]), self.labels[chosen]
-        else:
-            for chosen in order.to(self.device).split(batch_size):
-                yield self._normalise(self._images[chosen]), self.labels[chosen]
+    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """(inputs, labels) of the images at `chosen`, indices on the same device or a slice."""
+        return self._normalise(self._images[chosen]), self.labels[chosen]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) of all images in sequence."""
+        for start in range(0, len(self), batch_size):
+            yield self[start : start + batch_size]
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Images, Tensor]]) -> Images:
+        """The chosen images of several sets of one kind, one set after another."""
+        joined = copy.copy(parts[0][0])
+        joined.labels = torch.cat([images.labels[chosen.to(images.device)] for images, chosen in parts])
+        joined._images = torch.cat([images._images[chosen.to(images.device)] for images, chosen in parts])
+        return joined
 
 
 @dataclass(frozen=True)
@@ -139,9 +147,13 @@ def load_split(path: Path, experiment: Experiment, mmap: bool = False) -> tuple[
     return images, labels
 
 
-@lru_cache(maxsize=2)
 def load_data(experiment: Experiment, layout: Layout, seed: int, device: str) -> Data:
     """Read, or first make, the sets of `layout`; the last ones stay in memory for the next stage."""
     prepare_pool(experiment, layout, seed)
     paths = (layout.pool(), layout.processed("val-split"), layout.processed("test"))
-    return Data(*(Images(*load_split(path, experiment), experiment, device) for path in paths))
+    return Data(*(_load_images(path, path.stat().st_mtime_ns, experiment, device) for path in paths))
+
+
+@lru_cache(maxsize=4)
+def _load_images(path: Path, modified: int, experiment: Experiment, device: str) -> Images:
+    return Images(*load_split(path, experiment), experiment, device)

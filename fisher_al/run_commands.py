@@ -13,13 +13,16 @@ from fisher_al import cli
 from fisher_al import curves as curve_tools
 from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
 from fisher_al.errors import UserError
+from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout, format_ratio
 from fisher_al.methods import parse_method
 from fisher_al.plotting import plot_curves
 from fisher_al.runner import ChainTask, InitialModel, Task, run_tasks
 from fisher_al.stages.chain import Chain
-from fisher_al.training import EVALUATION_BATCH_SIZE
+
+# The paper's number of runs: together they keep a GPU a little busier than one.
+REPLICAS_ON_GPU = 10
 
 
 def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
@@ -36,6 +39,12 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     parser.add_argument("--initial", action="store_true", help="make the initial models")
     parser.add_argument("--epochs", type=cli.index, help="epochs of training" + cli.PROTOCOL)
     parser.add_argument("--jobs", type=cli.count, default=1, help="chains to run side by side")
+    parser.add_argument(
+        "--replicas",
+        type=cli.count,
+        help="networks (of several runs or of an ensemble) to train in one batched step "
+        "(default: 10 on a GPU, 1 on the CPU, where --jobs is faster)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     args = parser.parse_args(arguments)
     experiment = experiments[args.dataset]
@@ -44,7 +53,7 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
         tasks: list[Task] = _initial_models(experiment, args, device)
     else:
         chains = make_chains(experiment, args, [bool(args.unsupervised)], device)
-        tasks = [ChainTask(chain) for chain in chains]
+        tasks = plan_chains(chains, args.replicas)
     _print_plan(tasks)
     if args.dry_run:
         return 0
@@ -112,7 +121,7 @@ def make_chains(
             budget=args.augment_size or experiment.budget,
             mc_samples=args.sample_steps or experiment.mc_samples,
             gen_batch_size=getattr(args, "gen_batch_size", 1),  # run_plot.py describes nothing
-            test_batch_size=EVALUATION_BATCH_SIZE,
+            test_batch_size=default_evaluation_batch_size(device),
             seed=args.seed,
             device=device,
         )
@@ -124,13 +133,39 @@ def make_chains(
     ]
 
 
+def plan_chains(chains: Sequence[Chain], replicas: int | None) -> list[ChainTask]:
+    """The chains as tasks: one by one, or the runs of a method together where replicas train side by side.
+
+    Raises UserError if `replicas` were asked for of a network that cannot.
+    """
+    experiment = chains[0].experiment
+    can_stack = not list(experiment.network(experiment.num_classes).buffers())
+    if replicas is None:
+        replicas = REPLICAS_ON_GPU if can_stack and chains[0].device != "cpu" else 1
+    if replicas > 1 and not can_stack:
+        raise UserError(
+            f"--replicas {replicas}: the network of {experiment.name} has batch-norm statistics and cannot "
+            "train side by side; leave --replicas out, or use --jobs"
+        )
+    alike: dict[tuple[object, ...], list[Chain]] = {}
+    for chain in chains:
+        layout = chain.layout
+        key = chain.method.token, layout.imbalance_ratio, layout.pretrained, layout.ensemble_size
+        alike.setdefault(key if replicas > 1 else (*key, layout.run), []).append(chain)
+    return [
+        ChainTask(tuple(runs[start : start + replicas]), replicas)
+        for runs in alike.values()
+        for start in range(0, len(runs), replicas)
+    ]
+
+
 def _print_plan(tasks: Sequence[Task]) -> None:
     """One row per pool and method (or kind of initial model), with how much of it is done."""
     rows: dict[tuple[str, str], list[int]] = {}
     for task in tasks:
         layout = task.layout
         row = rows.setdefault((format_ratio(layout.imbalance_ratio), task.kind), [0, 0, 0])
-        row[:] = row[0] + 1, row[1] + task.done, row[2] + task.total
+        row[:] = row[0] + task.size, row[1] + task.done, row[2] + task.total
     table = [
         [ratio, kind, number, f"{done}/{total}"] for (ratio, kind), (number, done, total) in rows.items()
     ]

@@ -17,9 +17,10 @@ from fisher_al.checkpoints import require_settings
 from fisher_al.data import load_split, prepare_pool
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
+from fisher_al.memory import keep_freed_memory
 from fisher_al.stages.chain import Chain
 from fisher_al.stages.gen_descr import gen_descr
-from fisher_al.stages.main_descr import main_descr, require_budget
+from fisher_al.stages.main_descr import main_descr_side_by_side, require_budget
 from fisher_al.stages.unsup import initial_settings, unsup
 
 OnProgress = Callable[[str], None]
@@ -47,6 +48,10 @@ class InitialModel:
         return ("pretrained" if self.layout.pretrained else "random weights") + ensemble
 
     @property
+    def size(self) -> int:
+        return 1
+
+    @property
     def total(self) -> int:
         return 1
 
@@ -71,64 +76,84 @@ class InitialModel:
 
 @dataclass(frozen=True)
 class ChainTask:
-    """One chain to carry through to its last iteration."""
+    """Chains to carry through to their last iteration: one, or the same one in several runs.
 
-    chain: Chain
+    Up to `replicas` networks, of different runs or members of an ensemble, are trained side by side.
+    """
+
+    chains: tuple[Chain, ...]
+    replicas: int = 1
 
     @property
     def name(self) -> str:
-        return self.chain.name
+        others = f" and {len(self.chains) - 1} more runs" if len(self.chains) > 1 else ""
+        return self.chains[0].name + others
 
     @property
     def layout(self) -> Layout:
-        return self.chain.layout
+        return self.chains[0].layout
 
     @property
     def kind(self) -> str:
         """What the plan calls it."""
-        return self.chain.kind
+        return self.chains[0].kind
+
+    @property
+    def size(self) -> int:
+        return len(self.chains)
 
     @property
     def total(self) -> int:
-        return self.chain.iterations
+        return sum(chain.iterations for chain in self.chains)
 
     @property
     def done(self) -> int:
         """How many iterations are complete on disk."""
-        batch = 0
-        while batch < self.chain.iterations and all(path.is_file() for path in self._files(batch + 1)):
-            batch += 1
-        return batch
-
-    def _files(self, batch: int) -> list[Path]:
-        index_list = self.chain.layout.index_list(self.chain.method, batch, batch * self.chain.budget)
-        return [index_list, *(self.chain.model_path(batch, member) for member in self.chain.members)]
+        return sum(map(_iterations_done, self.chains))
 
     def prepare(self) -> None:
-        """See that what the chain continues from is there and was made alike, and make the pool."""
-        chain = self.chain
-        for member in chain.members:
-            require_settings(chain.model_path(0, member), {"seed": chain.seed}, chain.initial_advice)
-        for batch in range(1, chain.iterations + 1):
-            for member in chain.members:
-                path = chain.model_path(batch, member)
-                if path.is_file():
-                    require_settings(path, chain.settings, "run the command again")
-        prepare_pool(chain.experiment, chain.layout, chain.seed)
-        _, labels = load_split(chain.layout.pool(), chain.experiment, mmap=True)
-        require_budget(chain, len(labels), chain.iterations)
+        """See that what the chains continue from is there and was made alike, and make the pools."""
+        for chain in self.chains:
+            _prepare(chain)
 
     def run(self, on_progress: OnProgress) -> None:
-        for batch in range(self.done, self.chain.iterations):
+        for batch in range(self.chains[0].iterations):
+            ready = [chain for chain in self.chains if _iterations_done(chain) == batch]
+            learners = [(chain, member) for chain in ready for member in chain.members]
 
             def on_epoch(epoch: int, accuracy: float, batch: int = batch) -> None:
                 on_progress(f"{self.name}: b={batch + 1}, epoch {epoch}, {accuracy:.1f}%")
 
-            on_progress(f"{self.name}: b={batch + 1}, descriptors")
-            for member in self.chain.members:
-                gen_descr(self.chain, batch, member)
-            for member in self.chain.members:
-                main_descr(self.chain, batch, member, on_epoch)
+            for chain, member in learners:
+                on_progress(f"{chain.name}: b={batch + 1}, descriptors")
+                gen_descr(chain, batch, member)
+            for start in range(0, len(learners), self.replicas):
+                main_descr_side_by_side(learners[start : start + self.replicas], batch, on_epoch)
+
+
+def _iterations_done(chain: Chain) -> int:
+    batch = 0
+    while batch < chain.iterations and all(path.is_file() for path in _files(chain, batch + 1)):
+        batch += 1
+    return batch
+
+
+def _files(chain: Chain, batch: int) -> list[Path]:
+    index_list = chain.layout.index_list(chain.method, batch, batch * chain.budget)
+    return [index_list, *(chain.model_path(batch, member) for member in chain.members)]
+
+
+def _prepare(chain: Chain) -> None:
+    for member in chain.members:
+        require_settings(chain.model_path(0, member), {"seed": chain.seed}, chain.initial_advice)
+    for batch in range(1, chain.iterations + 1):
+        for member in chain.members:
+            path = chain.model_path(batch, member)
+            if path.is_file():
+                require_settings(path, chain.settings, "run the command again")
+    prepare_pool(chain.experiment, chain.layout, chain.seed)
+    _, labels = load_split(chain.layout.pool(), chain.experiment, mmap=True)
+    require_budget(chain, len(labels), chain.iterations)
 
 
 Task = InitialModel | ChainTask
@@ -187,6 +212,7 @@ def _run_side_by_side(
 
 
 def _start_worker(threads: int) -> None:
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
     torch.set_num_threads(threads)
 

@@ -11,14 +11,15 @@ from tqdm import tqdm
 from fisher_al import cli
 from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
 from fisher_al.errors import UserError
+from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout
 from fisher_al.methods import find_method
-from fisher_al.stages.chain import Chain, OnEpoch
+from fisher_al.stages.chain import Chain
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
 from fisher_al.stages.unsup import unsup
-from fisher_al.training import EVALUATION_BATCH_SIZE
+from fisher_al.training import OnEpoch
 
 
 def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
@@ -55,7 +56,7 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     parser = Parser(
         "Pick pool images to label, retrain on all labels, and write the next batch's checkpoint."
     )
-    parser.add_argument("--test-batch-size", type=cli.count, default=EVALUATION_BATCH_SIZE)
+    parser.add_argument("--test-batch-size", type=cli.count, help="(default: what suits the device)")
     chain, args = _step(parser, experiments, arguments)
     with _epoch_bar(chain.training.epochs) as on_epoch:
         accuracies = main_descr(chain, args.batch, args.ensemble_index, on_epoch)
@@ -94,6 +95,7 @@ def _step(
     budget = _budget(args, experiment)
     if args.ensemble_size > 1 and not method.kind.ensembles:
         raise UserError(f"-ens {args.ensemble_size}: {method.token} has no ensembles; leave -ens out")
+    device = choose_device(args.gpu)
     chain = Chain(
         experiment=experiment,
         layout=_stage_layout(experiment, args, bool(args.unsupervised)),
@@ -103,9 +105,9 @@ def _step(
         budget=budget,
         mc_samples=args.sample_steps or experiment.mc_samples,
         gen_batch_size=args.gen_batch_size,
-        test_batch_size=getattr(args, "test_batch_size", EVALUATION_BATCH_SIZE),
+        test_batch_size=getattr(args, "test_batch_size", None) or default_evaluation_batch_size(device),
         seed=args.seed,
-        device=choose_device(args.gpu),
+        device=device,
     )
     cli.announce(chain.device)
     return chain, args

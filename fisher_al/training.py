@@ -1,140 +1,126 @@
-"""Training loops: classification on the labeled images, and the rotation pretext task."""
+"""Training: epochs of mini-batches, the best one kept; of one network or of replicas side by side."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fisher_al.data import Images
+from fisher_al.evaluation import EVALUATION_BATCH_SIZE, BestSoFar
 from fisher_al.experiment import Schedule
+from fisher_al.steps import Trainer
+from fisher_al.tasks import Task, classification
 
-# Large enough to be efficient, small enough that a LeNet's activations stay in the processor's cache.
-EVALUATION_BATCH_SIZE = 250
-
-Task = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-ROTATIONS = 4
+OnEpoch = Callable[[int, float], None]
 
 
 @dataclass
 class FitResult:
-    """Weights of the best epoch and accuracies (percent) per epoch, epoch 0 being before training."""
+    """Weights of the epoch that is best on test, and accuracies (percent on test) of three epochs.
+
+    Epoch 0 is before training. `acc` is that of the best epoch (the paper's protocol), `acc_last` of the
+    last one, `acc_val` of the one that is best on validation, if there was a validation set.
+    """
 
     state_dict: dict[str, Tensor]
     epoch: int
-    test_accuracies: list[float] = field(default_factory=list)
-    validation_accuracies: list[float] = field(default_factory=list)
+    acc: float
+    acc_last: float
+    acc_val: float | None = None
 
     @property
     def accuracies(self) -> dict[str, float]:
-        """The three ways to report: best test epoch (the paper's), last epoch, best validation epoch."""
-        reported = {"acc": self.test_accuracies[self.epoch], "acc_last": self.test_accuracies[-1]}
-        if self.validation_accuracies:
-            best = max(self.validation_accuracies)
-            reported["acc_val"] = self.test_accuracies[self.validation_accuracies.index(best)]
-        return reported
+        """The accuracies that there are, by name."""
+        reported = {"acc": self.acc, "acc_last": self.acc_last, "acc_val": self.acc_val}
+        return {name: accuracy for name, accuracy in reported.items() if accuracy is not None}
 
 
-def classification(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The task of telling classes apart: inputs and labels as they are."""
-    return inputs, labels
+@dataclass(frozen=True)
+class Replica:
+    """One network to train: on the `chosen` (n,) images of `train`, reshuffled every epoch by `generator`."""
 
-
-def rotation(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The pretext task: all four copies of the inputs (4N, ...), turned by 0, 90, 180, 270 degrees; labels
-    0-3 say by how many quarters (Gidaris et al., arXiv:1803.07728)."""
-    turned = torch.cat([torch.rot90(inputs, quarters, dims=(2, 3)) for quarters in range(ROTATIONS)])
-    quarters = torch.arange(ROTATIONS, device=inputs.device).repeat_interleave(len(inputs))
-    return turned.contiguous(memory_format=torch.channels_last), quarters
-
-
-def predict_probabilities(
-    network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE
-) -> Tensor:
-    """Softmax (N, C) of every image."""
-    network.eval()
-    with torch.inference_mode():
-        return torch.cat([network(inputs).softmax(1) for inputs, _ in images.batches(batch_size)])
-
-
-def predict(network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE) -> Tensor:
-    """Predicted class (N,) of every image."""
-    return predict_probabilities(network, images, batch_size).argmax(1)
-
-
-def evaluate(
-    network: nn.Module, images: Images, task: Task = classification, batch_size: int = EVALUATION_BATCH_SIZE
-) -> float:
-    """Top-1 accuracy in percent."""
-    network.eval()
-    correct = torch.zeros((), dtype=torch.long, device=images.device)
-    total = 0
-    with torch.inference_mode():
-        for batch in images.batches(batch_size):
-            inputs, labels = task(*batch)
-            correct += (network(inputs).argmax(1) == labels).sum()
-            total += len(labels)
-    return 100 * correct.item() / total
+    network: nn.Module
+    train: Images
+    chosen: Tensor
+    generator: torch.Generator
 
 
 def fit(
-    network: nn.Module,
-    train: Images,
-    chosen: Tensor,
+    replicas: Sequence[Replica],
     test: Images,
     schedule: Schedule,
-    generator: torch.Generator,
     validation: Images | None = None,
     task: Task = classification,
     evaluation_batch_size: int = EVALUATION_BATCH_SIZE,
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> FitResult:
-    """Train `network` in place on the `chosen` images of `train` and keep the epoch that is best on `test`.
+    on_epoch: OnEpoch | None = None,
+) -> list[FitResult]:
+    """Train the replicas' networks in place, and keep of each the epoch that is best on `test`.
 
-    chosen : (n,) indices into `train`, reshuffled every epoch by `generator`. Epoch 0, before training,
-    counts as one of the epochs (the paper's protocol). `on_epoch(epoch, test accuracy)` reports progress.
+    All replicas choose equally many images. Test and validation passes go only as far as it takes to know
+    the best epoch. `on_epoch(epoch, accuracy)` reports the best test accuracy so far, averaged over replicas.
     """
-    network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=schedule.learning_rate,
-        momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay,
-        fused=True,
-    )
-    result = FitResult(copy.deepcopy(network.state_dict()), epoch=0)
+    for replica in replicas:
+        replica.network.to(memory_format=torch.channels_last)
+    trainer = Trainer([replica.network for replica in replicas], schedule)
+    batches = _Batches(replicas, schedule.batch_size, task)
+    selections = [_EpochSelection(test, validation, task, evaluation_batch_size) for _ in replicas]
     for epoch in range(schedule.epochs + 1):
         if epoch > 0:
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.learning_rate_at(epoch)
-            order = chosen[torch.randperm(len(chosen), generator=generator)]
-            _train_epoch(network, train, order, schedule.batch_size, optimizer, task)
-        accuracy = evaluate(network, test, task, evaluation_batch_size)
-        if epoch == 0 or accuracy > result.test_accuracies[result.epoch]:
-            result.state_dict, result.epoch = copy.deepcopy(network.state_dict()), epoch
-        result.test_accuracies.append(accuracy)
-        if validation is not None:
-            result.validation_accuracies.append(evaluate(network, validation, task, evaluation_batch_size))
+            trainer.set_learning_rate(schedule.learning_rate_at(epoch))
+            for replica in replicas:
+                replica.network.train()
+            for inputs, labels in batches.of_next_epoch():
+                trainer.step(inputs, labels)
+        for replica, selection in zip(replicas, selections, strict=True):
+            selection.consider(replica.network, epoch, is_last=epoch == schedule.epochs)
         if on_epoch:
-            on_epoch(epoch, accuracy)
-    return result
+            on_epoch(epoch, sum(selection.result.acc for selection in selections) / len(selections))
+    return [selection.result for selection in selections]
 
 
-def _train_epoch(
-    network: nn.Module,
-    train: Images,
-    order: Tensor,
-    batch_size: int,
-    optimizer: torch.optim.Optimizer,
-    task: Task,
-) -> None:
-    network.train()
-    for batch in train.batches(batch_size, order):
-        inputs, labels = task(*batch)
-        optimizer.zero_grad()
-        F.cross_entropy(network(inputs), labels).backward()
-        optimizer.step()
+class _Batches:
+    """Mini-batches of all replicas: (N, ...) of one, (R, N, ...) of several."""
+
+    def __init__(self, replicas: Sequence[Replica], batch_size: int, task: Task):
+        self._replicas, self._batch_size, self._task = replicas, batch_size, task
+        self._images, self._chosen = replicas[0].train, [replicas[0].chosen]
+        if len(replicas) > 1:
+            # what the replicas train on, one after another, so that a batch is one gather
+            count = len(replicas[0].chosen)
+            self._images = Images.joined([(replica.train, replica.chosen) for replica in replicas])
+            self._chosen = list(torch.arange(count * len(replicas)).split(count))
+
+    def of_next_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        orders = [
+            chosen[torch.randperm(len(chosen), generator=replica.generator)]
+            for chosen, replica in zip(self._chosen, self._replicas, strict=True)
+        ]
+        for indices in torch.stack(orders).to(self._images.device).split(self._batch_size, dim=1):
+            batches = [self._task(*self._images[own]) for own in indices]
+            yield batches[0] if len(batches) == 1 else tuple(map(torch.stack, zip(*batches, strict=True)))
+
+
+class _EpochSelection:
+    """Keeps the epoch that is best on test, and the test accuracy of the one that is best on validation."""
+
+    def __init__(self, test: Images, validation: Images | None, task: Task, batch_size: int):
+        self._test = BestSoFar(test, task, batch_size)
+        self._validation = BestSoFar(validation, task, batch_size) if validation is not None else None
+        self.result = FitResult({}, -1, 0.0, 0.0)
+
+    def consider(self, network: nn.Module, epoch: int, is_last: bool) -> None:
+        if self._validation is not None:
+            self._validation.accuracy(network)
+        best_on_validation = self._validation is not None and self._validation.improved
+        accuracy = self._test.accuracy(network, to_the_end=is_last or best_on_validation)
+        if self._test.improved:
+            self.result.state_dict = copy.deepcopy(network.state_dict())
+            self.result.epoch, self.result.acc = epoch, accuracy
+        if best_on_validation:
+            self.result.acc_val = accuracy
+        if is_last:
+            self.result.acc_last = accuracy

@@ -34,9 +34,10 @@ def make_chain(folder, run="run0", token="random", iterations=3, ensemble_size=1
 
 
 def write_accuracy(chain, batch, accuracies, member=0):
-    result = FitResult(
-        {"weight": torch.zeros(1)}, accuracies.index(max(accuracies)), accuracies, [1.0, 2.0, 1.0]
-    )
+    """Record the test accuracies of three epochs, the middle one being the best on validation."""
+    best = max(accuracies)
+    weights = {"weight": torch.zeros(1)}
+    result = FitResult(weights, accuracies.index(best), best, accuracies[2], acc_val=accuracies[1])
     path = chain.layout.best_checkpoint(chain.method, batch, batch * chain.budget, member)
     save_checkpoint(result, chain.settings, path)
 

@@ -23,6 +23,8 @@ METHODS += ("gradFmap/90", "gradGmap/30", "cor/20", "amiFull/30", "amiDiag/80", 
 ENSEMBLES = ("varMC", "entMC", "baldMC")
 SIZE = ("--run-stop", 1, "--iterations", 3, "--augment-size", 15, "--epochs", 3)
 
+METRICS = ("acc", "acc_last", "acc_val")
+
 
 def campaign(folder, *extra):
     return ("--dataset", "DIGITS", "--datadir", folder, "--methods", *METHODS, "-smp", 8, *SIZE, *extra)
@@ -90,10 +92,9 @@ def test_files_of_every_iteration(finished, token):
         assert list(checkpoint["state_dict"]) == [
             f"{layer}.{part}" for layer in ("conv1", "conv2", "fc1", "fc2") for part in ("weight", "bias")
         ]
-        assert checkpoint["acc"] == max(checkpoint["test_accuracies"])
-        assert checkpoint["epoch"] == checkpoint["test_accuracies"].index(checkpoint["acc"])
-        assert checkpoint["acc_last"] == checkpoint["test_accuracies"][-1]
-        assert len(checkpoint["validation_accuracies"]) == 4
+        assert 0 <= checkpoint["epoch"] <= 3
+        assert 0 < checkpoint["acc_last"] <= checkpoint["acc"] <= 100
+        assert 0 < checkpoint["acc_val"] <= checkpoint["acc"]
     if token != "random":
         train = torch.load(layout.descriptors("train", method), weights_only=True)
         assert train.dtype == torch.float32
@@ -114,7 +115,7 @@ def test_a_batch_starts_from_the_best_epoch_of_the_one_before(finished):
     for token in METHODS:
         method = parse_method(token, DIGITS)
         first, second = (load_checkpoint(layout.best_checkpoint(method, b, 15 * b), "") for b in (1, 2))
-        assert second["test_accuracies"][0] == pytest.approx(first["acc"])
+        assert second["acc"] >= first["acc"]  # epoch 0 of the second is the best one of the first
 
 
 def test_curves(finished):
@@ -134,7 +135,8 @@ def results(folder):
     """Every index list and every recorded accuracy."""
     lists = {path.name: np.load(path).tolist() for path in sorted((folder / "DIGITS/run0").glob("*.npy"))}
     checkpoints = sorted((folder / "DIGITS/run0/checkpoint").glob("best_*"))
-    accuracies = {path.name: load_checkpoint(path, "")["test_accuracies"] for path in checkpoints}
+    contents = {path.name: load_checkpoint(path, "") for path in checkpoints}
+    accuracies = {name: [content[metric] for metric in METRICS] for name, content in contents.items()}
     assert len(lists) == len(accuracies) > 0
     return lists, accuracies
 
@@ -189,7 +191,8 @@ def test_single_stages_do_what_the_runner_does(finished, digits_folder, tmp_path
     assert str(path) in output
     reference = layout_of(finished)
     expected = load_checkpoint(reference.best_checkpoint(method, 2, 30), "")
-    assert load_checkpoint(path, "")["test_accuracies"] == expected["test_accuracies"]
+    found = load_checkpoint(path, "")
+    assert [found[metric] for metric in METRICS] == [expected[metric] for metric in METRICS]
     assert np.array_equal(
         np.load(layout.index_list(method, 2, 30)), np.load(reference.index_list(method, 2, 30))
     )

@@ -1,4 +1,6 @@
-"""Training: schedule, evaluation, which epoch is kept, and the rotation task."""
+"""Training: schedule, evaluation, which epoch is kept, replicas, and the rotation task."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,8 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from fisher_al.data import Images
+from fisher_al.evaluation import BestSoFar, evaluate, predict
 from fisher_al.experiment import Schedule
-from fisher_al.training import FitResult, classification, evaluate, fit, predict, rotation
+from fisher_al.steps import Trainer
+from fisher_al.tasks import classification, rotation
+from fisher_al.training import Replica, fit
 from mnist.experiment import MNIST
 
 
@@ -43,7 +48,7 @@ def test_fit_equals_a_plain_loop(network):
     inputs, labels = next(train.batches(40))
     order = torch.Generator().manual_seed(7)
     momentum = {name: torch.zeros_like(weight) for name, weight in reference.named_parameters()}
-    expected = [evaluate(reference, test)]
+    accuracies = [evaluate(reference, test)]
     for epoch in (1, 2, 3):
         shuffled = chosen[torch.randperm(10, generator=order)]
         for batch in (shuffled[:8], shuffled[8:]):
@@ -53,10 +58,13 @@ def test_fit_equals_a_plain_loop(network):
                 for (name, weight), gradient in zip(reference.named_parameters(), gradients, strict=True):
                     momentum[name] = 0.5 * momentum[name] + gradient + 1e-3 * weight
                     weight -= (0.05 if epoch < 3 else 0.005) * momentum[name]
-        expected.append(evaluate(reference, test))
+        accuracies.append(evaluate(reference, test))
 
-    result = fit(network, train, chosen, test, schedule, torch.Generator().manual_seed(7))
-    assert result.test_accuracies == pytest.approx(expected)
+    [result] = fit([Replica(network, train, chosen, torch.Generator().manual_seed(7))], test, schedule)
+    best = max(accuracies)
+    expected = {"acc": best, "acc_last": accuracies[-1]}
+    assert result.accuracies == pytest.approx(expected)
+    assert result.epoch == accuracies.index(best)
     for name, weight in reference.named_parameters():
         torch.testing.assert_close(network.state_dict()[name], weight.detach(), atol=1e-5, rtol=1e-4)
 
@@ -65,39 +73,121 @@ def test_fit_learns_and_keeps_the_best_epoch(network):
     train, test, validation = make_images(60, 0), make_images(100, 1), make_images(50, 2)
     schedule = Schedule(epochs=8, batch_size=10, learning_rate=0.05, milestones=())
     seen = []
-    result = fit(
-        network,
-        train,
-        torch.arange(60),
+    [result] = fit(
+        [Replica(network, train, torch.arange(60), torch.Generator().manual_seed(0))],
         test,
         schedule,
-        torch.Generator().manual_seed(0),
-        validation=validation,
+        validation,
         on_epoch=lambda epoch, accuracy: seen.append((epoch, accuracy)),
     )
-    assert seen == list(enumerate(result.test_accuracies))
-    assert len(result.validation_accuracies) == 9
-    assert result.accuracies["acc"] == max(result.test_accuracies) > 80
+    assert [epoch for epoch, _ in seen] == list(range(9))
+    assert seen[-1][1] == max(accuracy for _, accuracy in seen) == result.acc > 80
+    assert seen[result.epoch][1] == result.acc > seen[result.epoch - 1][1]
     best = MNIST.network(10)
     best.load_state_dict(result.state_dict)
-    assert evaluate(best, test) == result.accuracies["acc"]
+    assert evaluate(best, test) == result.acc
+    assert evaluate(network, test) == result.acc_last
 
 
 def test_training_that_only_harms_keeps_epoch_zero(network):
     images = make_images(60, 0)
     good = Schedule(epochs=10, batch_size=10, learning_rate=0.05, milestones=())
-    fit(network, images, torch.arange(60), images, good, torch.Generator().manual_seed(0))
+    replica = Replica(network, images, torch.arange(60), torch.Generator().manual_seed(0))
+    fit([replica], images, good)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     bad = Schedule(epochs=2, batch_size=10, learning_rate=1e4, milestones=())
-    result = fit(network, images, torch.arange(60), images, bad, torch.Generator().manual_seed(0))
+    accuracy = evaluate(network, images)
+    [result] = fit([replica], images, bad)
     assert result.epoch == 0
-    assert result.accuracies["acc"] == result.test_accuracies[0] > result.accuracies["acc_last"]
+    assert result.acc == accuracy > result.acc_last
     assert all(torch.equal(weight, before[name]) for name, weight in result.state_dict.items())
 
 
-def test_reported_accuracies():
-    result = FitResult({}, 2, [10.0, 50.0, 80.0, 70.0], [10.0, 60.0, 60.0, 55.0])
-    assert result.accuracies == {"acc": 80.0, "acc_last": 70.0, "acc_val": 50.0}
+class Scripted(torch.nn.Module):
+    """A network whose predictions are given, one row per image; images are told apart by their mean."""
+
+    def __init__(self, images, predictions):
+        super().__init__()
+        self.predictions = {float(image.mean()): p for image, p in zip(images, predictions, strict=True)}
+        self.seen = 0
+
+    def forward(self, inputs):
+        self.seen += len(inputs)
+        return F.one_hot(torch.tensor([self.predictions[float(image.mean())] for image in inputs]), 3).float()
+
+
+@pytest.mark.parametrize("task", [classification, rotation])
+def test_best_so_far_equals_whole_passes(task):
+    images = make_images(50, 0)
+    rest = BestSoFar(images, task, batch_size=7)
+    networks = [MNIST.network(4) for _ in range(30)]
+    accuracies = [evaluate(network, images, task, 50) for network in networks]
+    assert len(set(accuracies)) > 3
+    for i, network in enumerate(networks):
+        found = rest.accuracy(network, to_the_end=i % 5 == 4)
+        is_best = i == 0 or accuracies[i] > max(accuracies[:i])
+        assert rest.improved == is_best
+        assert found == accuracies[i] or (found is None and not is_best and i % 5 != 4)
+
+
+def test_a_network_that_is_not_the_best_is_found_out_early():
+    images = make_images(60, 0)
+    inputs, labels = images[:]
+    right, half = labels.clone(), labels.clone()
+    half[30:] = (half[30:] + 1) % 3
+    best = BestSoFar(images, batch_size=10)
+    assert best.accuracy(Scripted(inputs, half)) == 50
+    again = Scripted(inputs, half)
+    assert best.accuracy(again) is None
+    assert again.seen == 30  # the misclassified half came first
+    perfect = Scripted(inputs, right)
+    assert best.accuracy(perfect) == 100
+    assert perfect.seen == 60
+
+
+def test_accuracy_is_of_the_epoch_best_on_validation(network):
+    train, test, validation = make_images(60, 0), make_images(200, 1), make_images(41, 2)
+    schedule = Schedule(epochs=6, batch_size=10, learning_rate=0.02, milestones=())
+
+    def result(epochs):
+        copied = MNIST.network(10)
+        copied.load_state_dict(network.state_dict())
+        replica = Replica(copied, train, torch.arange(60), torch.Generator().manual_seed(0))
+        [result] = fit([replica], test, replace(schedule, epochs=epochs), validation)
+        return result, evaluate(copied, test), evaluate(copied, validation)
+
+    _, tests, validations = zip(*map(result, range(7)), strict=True)
+    found, _, _ = result(6)
+    assert found.acc == max(tests)
+    assert found.acc_last == tests[-1]
+    assert found.acc_val == tests[validations.index(max(validations))]
+
+
+def test_replicas_side_by_side_equal_one_after_another():
+    schedule = Schedule(epochs=3, batch_size=8, learning_rate=0.05, milestones=(3,), weight_decay=1e-3)
+    test, validation = make_images(50, 7), make_images(30, 8)
+
+    def replicas():
+        for r in range(3):
+            torch.manual_seed(r)
+            train, chosen = make_images(30 + r, r), torch.arange(r, 20 + r)
+            yield Replica(MNIST.network(10), train, chosen, torch.Generator().manual_seed(r))
+
+    alone = [fit([replica], test, schedule, validation)[0] for replica in replicas()]
+    together = fit(list(replicas()), test, schedule, validation)
+    for one, other in zip(alone, together, strict=True):
+        assert one.accuracies == pytest.approx(other.accuracies)
+        assert one.epoch == other.epoch
+        for name, weight in one.state_dict.items():
+            torch.testing.assert_close(other.state_dict[name], weight, atol=1e-5, rtol=1e-4)
+    weights = [result.state_dict["fc1.weight"] for result in together]
+    assert not torch.equal(weights[0], weights[1])
+
+
+def test_networks_with_buffers_are_not_stacked():
+    networks = [torch.nn.Sequential(torch.nn.BatchNorm2d(1), MNIST.network(10)) for _ in range(2)]
+    with pytest.raises(ValueError, match="buffers"):
+        Trainer(networks, MNIST.training)
 
 
 def test_evaluate_and_predict_do_not_depend_on_batch_size(network):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from fisher_al.layout import Layout
 from fisher_al.methods import RANDOM, UNCERTAIN, Method
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_seed
-
-OnEpoch = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from fisher_al.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
 from fisher_al.checkpoints import save_checkpoint
 from fisher_al.errors import UserError
+from fisher_al.evaluation import predict, predict_probabilities
 from fisher_al.methods import BADGE, CORESET, KERNEL_Z, UNCERTAIN
-from fisher_al.stages.chain import Chain, OnEpoch
+from fisher_al.stages.chain import Chain
 from fisher_al.storage import load_indices, load_tensors, save_indices
-from fisher_al.training import fit, predict, predict_probabilities
+from fisher_al.training import FitResult, OnEpoch, Replica, fit
 from fisher_al.uncertainty import UNCERTAINTIES
 
 
@@ -22,27 +25,40 @@ def main_descr(
 
     Returns the checkpoint's accuracies: acc, acc_last, acc_val.
     """
-    network = chain.load_model(batch, member)
+    [result] = main_descr_side_by_side([(chain, member)], batch, on_epoch)
+    return result.accuracies
+
+
+def main_descr_side_by_side(
+    learners: Sequence[tuple[Chain, int]], batch: int, on_epoch: OnEpoch | None = None
+) -> list[FitResult]:
+    """`main_descr` of several learners, each a (chain, ensemble member), retrained in one batched step.
+
+    The chains differ in their runs only.
+    """
+    replicas = []
+    for chain, member in learners:
+        labeled = load_labeled(chain, batch)
+        labeled = torch.cat([labeled, select(chain, batch, labeled)])
+        network, generator = chain.load_model(batch, member), chain.generator(batch, "training", member)
+        replicas.append(Replica(network, chain.load_data().pool, labeled, generator))
+    chain, _ = learners[0]
     data = chain.load_data()
-    layout, method = chain.layout, chain.method
-    labeled = load_labeled(chain, batch)
-    labeled = torch.cat([labeled, select(chain, batch, labeled)])
-    result = fit(
-        network,
-        data.pool,
-        labeled,
+    results = fit(
+        replicas,
         data.test,
         chain.training,
-        chain.generator(batch, "training", member),
-        validation=data.validation,
+        data.validation,
         evaluation_batch_size=chain.test_batch_size,
         on_epoch=on_epoch,
     )
-    # The checkpoint is written last: where it stands, the iteration is complete.
-    save_indices(labeled, layout.index_list(method, batch + 1, len(labeled)))
-    checkpoint = layout.best_checkpoint(method, batch + 1, len(labeled), member)
-    save_checkpoint(result, chain.settings, checkpoint)
-    return result.accuracies
+    for (chain, member), replica, result in zip(learners, replicas, results, strict=True):
+        layout, method, labeled = chain.layout, chain.method, replica.chosen
+        # The checkpoint is written last: where it stands, the iteration is complete.
+        save_indices(labeled, layout.index_list(method, batch + 1, len(labeled)))
+        checkpoint = layout.best_checkpoint(method, batch + 1, len(labeled), member)
+        save_checkpoint(result, chain.settings, checkpoint)
+    return results
 
 
 def load_labeled(chain: Chain, batch: int) -> Tensor:

@@ -8,12 +8,13 @@ import torch
 
 from fisher_al.checkpoints import save_checkpoint
 from fisher_al.data import load_data
+from fisher_al.evaluation import default_evaluation_batch_size, evaluate
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_generator, derive_seed
-from fisher_al.stages.chain import OnEpoch
-from fisher_al.training import ROTATIONS, FitResult, evaluate, fit, rotation
+from fisher_al.tasks import ROTATIONS, rotation
+from fisher_al.training import FitResult, OnEpoch, Replica, fit
 
 
 def unsup(
@@ -35,12 +36,20 @@ def unsup(
     network = seeded_network(experiment.network, classes, weights_seed).to(device)
     if layout.pretrained:
         generator = derive_generator(seed, layout.run, "pretraining", member)
-        everything = torch.arange(len(data.pool))
-        result = fit(
-            network, data.pool, everything, data.test, schedule, generator, task=rotation, on_epoch=on_epoch
+        replica = Replica(network, data.pool, torch.arange(len(data.pool)), generator)
+        batch_size = default_evaluation_batch_size(device)
+        [result] = fit(
+            [replica],
+            data.test,
+            schedule,
+            None,
+            rotation,
+            evaluation_batch_size=batch_size,
+            on_epoch=on_epoch,
         )
     else:
-        result = FitResult(network.state_dict(), 0, [evaluate(network, data.test)])
+        accuracy = evaluate(network, data.test)
+        result = FitResult(network.state_dict(), 0, accuracy, accuracy)
     settings = initial_settings(layout, schedule, seed)
     save_checkpoint(result, settings, layout.initial_checkpoint(member))
     return result.accuracies["acc"]
