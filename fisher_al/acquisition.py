@@ -1,6 +1,6 @@
 """Acquisition: which pool images to label next. Similarity, k-centre, matching, top-k and random."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,34 +22,66 @@ def kernel_features(blocks: Tensor, widths: Sequence[int]) -> Tensor:
     return torch.cat([standardise(block) for part in parts for block in part.split(list(widths), 1)], 1)
 
 
-def k_centre(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def k_centre(features: Tensor, count: int, generator: torch.Generator, contenders: int = 512) -> Tensor:
     """Greedy k-centre: row indices of `count` centres among `features` (M, D), similarity the dot product.
 
-    The first is random, each next one the row whose largest similarity to the chosen ones is smallest.
-    A running maximum makes it count x M products (Sener and Savarese, arXiv:1708.00489).
+    The first is random, each next one the row whose largest similarity to the chosen ones is smallest
+    (Sener and Savarese, arXiv:1708.00489). A running maximum makes it count x M products, and because that
+    maximum only grows, only rows that are small now can be next: the `contenders` compete by a small table
+    of their products until one outside of them could be smaller. All other products are then caught up with
+    in one matrix product. The outcome does not depend on `contenders`.
     """
     centre = int(torch.randint(len(features), (1,), generator=generator))
-    chosen = [centre]
-    nearest = torch.full((len(features),), -torch.inf, device=features.device)
-    for _ in range(count - 1):
-        nearest = torch.maximum(nearest, features @ features[centre])
-        nearest[centre] = torch.inf  # never chosen twice
-        centre = int(nearest.argmin())
-        chosen.append(centre)
-    return torch.tensor(chosen)
+    chosen = torch.tensor([centre], device=features.device)
+    nearest = torch.full((len(features),), -torch.inf, device=features.device, dtype=features.dtype)
+    new = chosen
+    while len(chosen) < count:
+        nearest = torch.maximum(nearest, (features @ features[new].T).amax(1))
+        nearest[new] = torch.inf  # never chosen twice
+        values, rows = nearest.topk(min(contenders, len(features)), largest=False)
+        bound = values[-1].item() if len(rows) < len(features) else torch.inf
+        table = features[rows] @ features[rows].T
+        picks = _farthest_first(values.cpu(), table.cpu(), bound, count - len(chosen))
+        new = rows[picks.to(rows.device)]
+        chosen = torch.cat([chosen, new])
+    return chosen.cpu()
 
 
-def match(centres: Tensor, candidates: Tensor, budget: int, chunk: int = 8192) -> Tensor:
+def _farthest_first(nearest: Tensor, table: Tensor, bound: float, count: int) -> Tensor:
+    """At most `count` rows by greedy k-centre within `table`: the first, and more while below `bound`."""
+    picks: list[int] = []
+    while len(picks) < count:
+        pick = int(nearest.argmin())
+        if picks and nearest[pick] >= bound:
+            break
+        picks.append(pick)
+        nearest = torch.maximum(nearest, table[pick])
+        nearest[picks] = torch.inf
+    return torch.tensor(picks)
+
+
+def match(
+    centres: Tensor,
+    candidates: Tensor,
+    budget: int,
+    rows: Tensor | None = None,
+    features: Callable[[Tensor], Tensor] | None = None,
+    chunk: int = 8192,
+) -> Tensor:
     """Pick `budget` distinct candidates by walking the centres' rankings rank by rank.
 
-    centres : (M, D); candidates : (N, D) with N >= budget. Rank 1 of every centre comes first, by decreasing
-    similarity, then rank 2, and so on; an image that is already picked is passed over. Returns row indices
-    into `candidates` in the order of picking.
+    centres : (M, D); candidates : (N, ...), of which those at `rows` (default: all) may be picked, at least
+    `budget`. `features` turns a chunk of candidates into what the centres are multiplied with (chunk, D);
+    by default they are that. Rank 1 of every centre comes first, by decreasing similarity, then rank 2, and
+    so on; an image that is already picked is passed over. Returns indices into `candidates` in the order of
+    picking. Memory beyond the arguments: chunk x (M + 2 D) numbers.
     """
+    rows = torch.arange(len(candidates)) if rows is None else rows.cpu()
     # Rank r of M centres holds M candidates; when too many coincide, look deeper. Rank `budget` suffices.
     depth = min(budget, 2 * -(-budget // len(centres)) + 2)
     while True:
-        similarity, candidate = _rank_candidates(centres, candidates, depth, chunk)
+        blocks = ((part, candidates[part.to(candidates.device)]) for part in rows.split(chunk))
+        similarity, candidate = _rank(centres, blocks, features, depth)
         walk = torch.sort(similarity, dim=0, descending=True, stable=True).indices
         picks = _first_distinct(candidate.gather(0, walk).T.flatten(), budget)
         if len(picks) == budget:
@@ -57,14 +89,21 @@ def match(centres: Tensor, candidates: Tensor, budget: int, chunk: int = 8192) -
         depth = min(budget, 2 * depth)
 
 
-def _rank_candidates(centres: Tensor, candidates: Tensor, depth: int, chunk: int) -> tuple[Tensor, Tensor]:
-    """Similarity and index (M, depth) of each centre's most similar candidates, best first, in chunks."""
+def _rank(
+    centres: Tensor,
+    blocks: Iterable[tuple[Tensor, Tensor]],
+    features: Callable[[Tensor], Tensor] | None,
+    depth: int,
+) -> tuple[Tensor, Tensor]:
+    """Similarity and index (M, depth) of each centre's most similar candidates, best first."""
     similarity = centres.new_empty(len(centres), 0)
     index = torch.empty(len(centres), 0, dtype=torch.long, device=centres.device)
-    for start in range(0, len(candidates), chunk):
-        block = centres @ candidates[start : start + chunk].T
-        block, found = block.topk(min(depth, block.shape[1]), dim=1)
-        merged, index = torch.cat([similarity, block], 1), torch.cat([index, found + start], 1)
+    for indices, block in blocks:
+        block = block.to(centres.device)
+        products = centres @ (features(block) if features else block).T
+        products, found = products.topk(min(depth, products.shape[1]), dim=1)
+        merged = torch.cat([similarity, products], 1)
+        index = torch.cat([index, indices.to(centres.device)[found]], 1)
         similarity, order = merged.topk(min(depth, merged.shape[1]), dim=1)
         index = index.gather(1, order)
     return similarity, index

@@ -50,11 +50,19 @@ def naive_k_centre(features, count, first):
     return chosen
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_k_centre_equals_full_recomputation(seed):
-    features = torch.randn(40, 12, generator=generator(seed))
-    centres = k_centre(features, 15, generator(seed)).tolist()
-    assert centres == naive_k_centre(features, 15, centres[0])
+@pytest.mark.parametrize("contenders", [1, 2, 7, 40, 100])
+@pytest.mark.parametrize("clusters", [1, 4])
+def test_k_centre_equals_full_recomputation(contenders, clusters):
+    for seed in range(5):
+        means = 3 * torch.randn(clusters, 12, generator=generator(10 + seed)).repeat(40 // clusters, 1)
+        features = (means + torch.randn(40, 12, generator=generator(seed))).double()
+        centres = k_centre(features, 15, generator(seed), contenders).tolist()
+        assert centres == naive_k_centre(features, 15, centres[0])
+
+
+def test_k_centre_of_copies_chooses_every_row_once():
+    features = torch.ones(20, 4)
+    assert sorted(k_centre(features, 20, generator(), contenders=3).tolist()) == list(range(20))
 
 
 def test_k_centre_first_centre_is_random_and_all_can_be_chosen():
@@ -81,6 +89,16 @@ def test_match_equals_naive_walk(centre_count, budget):
     expected = naive_match(centres, candidates, budget)
     assert match(centres, candidates, budget).tolist() == expected
     assert match(centres, candidates, budget, chunk=7).tolist() == expected
+
+
+def test_match_among_some_rows_of_descriptors():
+    widths = (5, 11)
+    centres = kernel_features(torch.rand(6, 16, 2, generator=generator(3)), widths)
+    descriptors = torch.rand(80, 16, 2, generator=generator(4))
+    rows = torch.randperm(80, generator=generator(5))[:50].sort().values
+    expected = naive_match(centres, kernel_features(descriptors[rows], widths), 30)
+    picks = match(centres, descriptors, 30, rows, lambda part: kernel_features(part, widths), chunk=7)
+    assert picks.tolist() == rows[expected].tolist()
 
 
 def test_match_looks_deeper_where_centres_agree():

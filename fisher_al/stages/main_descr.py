@@ -97,7 +97,7 @@ def select(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
         return available[most_uncertain(_load_uncertainty(chain, batch)[available], chain.budget)]
     if aug in (CORESET, BADGE):
         return _pick_by_baseline(chain, batch, labeled, available)
-    return available[_match_misclassified(chain, batch, available).cpu()]
+    return _match_misclassified(chain, batch, available).cpu()
 
 
 def _load_uncertainty(chain: Chain, batch: int) -> Tensor:
@@ -126,26 +126,29 @@ def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: 
 
 
 def _match_misclassified(chain: Chain, batch: int, available: Tensor) -> Tensor:
-    """Rows of `available` that best match the misclassified validation images in the Fisher kernel.
+    """The available images that best match the misclassified validation images in the Fisher kernel.
 
     Where the network misclassifies none, every validation image is a target.
     """
     data, kind, length = chain.load_data(), chain.method.kind, chain.method.length
     columns = 4 if kind.borrows_labels else 2
     validation = _load_descriptors(chain, batch, "val", 0, (len(data.validation), length, columns))
-    pool = _load_descriptors(chain, batch, "train", 0, (len(data.pool), length, 2))[available]
+    pool = _load_descriptors(chain, batch, "train", 0, (len(data.pool), length, 2))
     parts = 0 if kind.aug == KERNEL_Z else slice(0, 2)  # z alone, or z and g
 
     network = chain.load_model(batch, 0)
     widths = chain.widths(network)
     misclassified = (predict(network, data.validation) != data.validation.labels).nonzero().squeeze(1)
     targets = validation[misclassified.cpu()] if len(misclassified) else validation
-    targets = kernel_features(targets[..., parts].to(chain.device), widths)
+
+    def features(descriptors: Tensor) -> Tensor:
+        return kernel_features(descriptors[..., parts], widths)
+
+    targets = features(targets.to(chain.device))
     if chain.budget < len(targets):
         centres = k_centre(targets, chain.budget, chain.generator(batch, "picks"))
         targets = targets[centres.to(targets.device)]
-    candidates = kernel_features(pool[..., parts].to(chain.device), widths)
-    return match(targets, candidates, chain.budget)
+    return match(targets, pool, chain.budget, available, features)
 
 
 def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tensor) -> Tensor:
