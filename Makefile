@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 DEMO_JOBS ?= 2
 
-.PHONY: demo test format clean
+.PHONY: demo test bench format clean
 
 ## demo: install, then the main job on scikit-learn's digits: curves and table of five methods
 demo: $(VENV)/installed
@@ -17,6 +17,10 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
+
+## bench: install, then time every stage against plain PyTorch (needs MNIST, about ten minutes)
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/bench.py
 
 ## format: lay the code out as the tests want it
 format: $(VENV)/installed

@@ -1,5 +1,6 @@
 """Reading and writing files: every write is atomic, and no load executes anything."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,3 +70,9 @@ def load_indices(path: Path, size: int, pool_size: int, otherwise: str) -> torch
             f"delete it and {otherwise}"
         )
     return indices
+
+
+def save_json(content: Any, path: Path) -> None:
+    """Write numbers, text, and lists and dictionaries of them, as indented JSON."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,58 @@
+"""What the machine can do, and how much of it a piece of work asks for."""
+
+import re
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def seconds_of(work, repeats=1):
+    """Median wall-clock seconds of calling `work`."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def operations_of(work):
+    """Floating-point operations of the matrix products and convolutions that `work` carries out."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def matrix_product_speed(size=3000, repeats=9):
+    """Operations per second of a float32 matrix product, median over repetitions."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    a @ b
+    return 2 * size**3 / seconds_of(lambda: a @ b, repeats)
+
+
+def peak_memory_of(work):
+    """Bytes of memory at the peak of `work` beyond what was in use before; Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
+    work()
+    return _status("VmHWM") - before
+
+
+def _status(field):
+    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
+def description():
+    """Processor, threads and version, for the record."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    processor = names[0] if names else "unknown processor"
+    return {
+        "processor": processor,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
