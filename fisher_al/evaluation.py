@@ -44,13 +44,13 @@ class BestSoFar:
     """Top-1 accuracy of successive networks on the same images, where only the best one matters.
 
     A pass ends as soon as it has as many errors as the best one before. The images that were misclassified
-    when last seen come first, so that a network which is not the best is found out after a fraction of the
+    most often come first, so that a network which is not the best is found out after a fraction of the
     images. The best accuracy, and which network reached it first, are the same as from whole passes.
     """
 
     def __init__(self, images: Images, task: Task = classification, batch_size: int = EVALUATION_BATCH_SIZE):
         self._images, self._task, self._batch_size = images, task, batch_size
-        self._missed = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        self._times_missed = torch.zeros(len(images), dtype=torch.int32, device=images.device)
         self._fewest_errors: int | None = None
         self.improved = False
 
@@ -64,10 +64,11 @@ class BestSoFar:
         limit = None if to_the_end else self._fewest_errors
         self.improved = False
         with torch.inference_mode():
-            for chosen in self._missed.argsort(descending=True, stable=True).split(self._batch_size):
+            hardest_first = self._times_missed.argsort(descending=True, stable=True)
+            for chosen in hardest_first.split(self._batch_size):
                 inputs, labels = self._task(*self._images[chosen])
                 wrong = network(inputs).argmax(1) != labels
-                self._missed[chosen] = wrong.view(-1, len(chosen)).any(0)
+                self._times_missed[chosen] += wrong.view(-1, len(chosen)).any(0)
                 errors, total = errors + int(wrong.sum()), total + len(wrong)
                 if limit is not None and errors >= limit:
                     return None
