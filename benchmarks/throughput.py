@@ -11,7 +11,7 @@ from fisher_al.runner import ChainTask, InitialModel, run_tasks
 from fisher_al.steps import Trainer
 from mnist.experiment import MNIST
 
-ITERATIONS = 3
+ITERATIONS = 5
 
 
 def throughput_rows(workshop):

@@ -92,6 +92,7 @@ def run_folder(text: str) -> str:
 
 imbalance_ratio = real_number("a ratio of at least 1", lambda value: 1 <= value < float("inf"))
 noisy_ratio = real_number("a share from 0 to 1", lambda value: 0 <= value <= 1)
+percentage = real_number("an accuracy in percent", lambda value: 0 < value <= 100)
 learning_rate = real_number("a positive learning rate", lambda value: 0 < value < float("inf"))
 count = whole_number(1)
 index = whole_number(0)
@@ -145,6 +146,7 @@ def add_campaign_options(parser: Parser) -> None:
         default=[1],
         help="networks for varMC, entMC, baldMC; several sizes are several curves",
     )
+    parser.add_argument("--figure", help="the curves of one of the paper's figures, e.g. fig2")
     parser.add_argument("--iterations", type=count, help="AL iterations B" + PROTOCOL)
 
 

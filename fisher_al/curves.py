@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
+from tabulate import tabulate
 
 from fisher_al.checkpoints import load_checkpoint
 from fisher_al.layout import format_ratio
 from fisher_al.stages.chain import Chain
-from fisher_al.storage import atomic_write
 
 # What --metric calls the accuracies that a checkpoint holds.
 METRICS = {"best": "acc", "last": "acc_last", "val": "acc_val"}
-
-# Columns of the CSV, followed by one per run.
-CSV_COLUMNS = (
-    *("method", "sub", "aug", "L", "E", "pretrained", "ir", "nr"),
-    *("batch", "labels", "pool_percent", "runs", "mean", "std"),
-)
 
 
 @dataclass(frozen=True)
@@ -103,10 +95,14 @@ def collect_curves(chains: Sequence[Chain], metric: str = "best") -> list[Curve]
 
 
 def _as_recorded(chain: Chain) -> Chain:
-    """The chain with the number of passes that its first checkpoint was made with, for the legend."""
+    """The chain with the number of passes and the seed that its first checkpoint was made with."""
     path = chain.model_path(1, 0)
     recorded = load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
-    return replace(chain, mc_samples=recorded.get("mc_samples", chain.mc_samples))
+    return replace(
+        chain,
+        mc_samples=recorded.get("mc_samples", chain.mc_samples),
+        seed=recorded.get("seed", chain.seed),
+    )
 
 
 def _accuracies(chain: Chain, key: str) -> list[float]:
@@ -145,18 +141,12 @@ def missing_runs(curves: Sequence[Curve]) -> list[str]:
     return [f"missing: {curve.chain.kind}: {', '.join(curve.missing)}" for curve in curves if curve.missing]
 
 
-def write_csv(curves: Sequence[Curve], path: Path) -> None:
-    """Write one row per curve and iteration, with every run's accuracy; missing values stay empty."""
-    runs = list(dict.fromkeys(run for curve in curves for run in curve.runs))
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*CSV_COLUMNS, *runs])
-        for curve in curves:
-            chain, by_run = curve.chain, dict(zip(curve.runs, curve.values, strict=True))
-            kind, layout = chain.method.kind, chain.layout
-            head = [chain.method.token, kind.sub, kind.aug, chain.method.length, layout.ensemble_size]
-            head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio), layout.noisy_ratio]
-            for i in range(curve.values.shape[1]):
-                where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
-                accuracies = [curve.mean[i], curve.std[i], *(by_run[run][i] for run in runs if run in by_run)]
-                writer.writerow(head + where + ["" if np.isnan(a) else f"{a:.4f}" for a in accuracies])
+def print_results(curves: Sequence[Curve]) -> None:
+    """Print mean and deviation of every curve, one table per imbalance ratio, and which runs are missing."""
+    for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):
+        chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
+        name = f"{chosen[0].chain.experiment.name}, ir {format_ratio(ratio)}"
+        print(f"\n{name}: test accuracy, %, mean±standard deviation over runs")
+        print(tabulate(results_table(chosen), headers=results_header(chosen), disable_numparse=True))
+        for line in missing_runs(chosen):
+            print(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -33,6 +33,19 @@ class RawSplits:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """One of the paper's figures: a pool, the curves on it, and what its annotation claims.
+
+    curves : as results tables name them, for instance `gradFmap/80`, `varMC E=4`, `gradFmap/80 random init`.
+    claim : a curve, another one, and the accuracy (percent) at which the first saves labels over the second.
+    """
+
+    imbalance_ratio: float
+    curves: tuple[str, ...]
+    claim: tuple[str, str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +78,7 @@ class Experiment:
     mc_samples: int
     methods: tuple[str, ...]
     default_length: int
+    figures: Mapping[str, PaperFigure] = field(default_factory=dict)
 
     # Experiments travel to worker processes by copy; the name makes the copies one for caches.
     def __eq__(self, other: object) -> bool:

@@ -2,21 +2,36 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from fisher_al.comparison import label_saving, labels_to_reach
 from fisher_al.curves import Curve
 from fisher_al.layout import format_ratio
+from fisher_al.published import published_mean
 from fisher_al.storage import atomic_write
 
 
-def plot_curves(curves: Sequence[Curve], paths: Sequence[Path]) -> None:
+class Saving(NamedTuple):
+    """An annotation: the labels that `curve` saves over `reference` on the way to `accuracy` (percent)."""
+
+    curve: Curve
+    reference: Curve
+    accuracy: float
+
+
+def plot_curves(
+    curves: Sequence[Curve], paths: Sequence[Path], with_paper: bool = False, saving: Saving | None = None
+) -> None:
     """Draw mean and standard deviation over runs against the labeled share of the pool.
 
     x: labeled images in percent of the pool; y: top-1 test accuracy in percent. Points that no run has
-    reached are left out. Each of `paths` is written in the format of its suffix.
+    reached are left out. `with_paper` overlays the published curves. Each of `paths` is written in the
+    format of its suffix.
     """
     # A figure of its own rather than pyplot's: no display, no global state.
     is_crowded = len(curves) > 5
@@ -25,12 +40,18 @@ def plot_curves(curves: Sequence[Curve], paths: Sequence[Path]) -> None:
     axes = figure.add_subplot()
     for curve in curves:
         _draw(axes, curve)
+        if with_paper:
+            _draw_published(axes, curve)
     first = curves[0].chain
     axes.set_title(f"{first.experiment.name}, {format_ratio(first.layout.imbalance_ratio)}x class imbalance")
     axes.set_xlabel("labeled share of the pool, %")
     axes.set_ylabel("top-1 test accuracy, %")
     axes.set_xticks(max((curve.percent for curve in curves), key=len))
     axes.grid(alpha=0.3)
+    if with_paper:
+        axes.plot([], [], **_PUBLISHED, color="#555555", label="published (paper)")
+    if saving:
+        _annotate(axes, saving)
     if is_crowded:
         figure.legend(loc="outside right center", handlelength=3)
     else:
@@ -57,6 +78,36 @@ def _draw(axes: Axes, curve: Curve) -> None:
         linewidth=1.4,
         capsize=2.5,
         elinewidth=0.9,
+    )
+
+
+_PUBLISHED = {"linestyle": (0, (1, 2)), "linewidth": 1.1, "marker": ".", "markersize": 4, "alpha": 0.8}
+
+
+def _draw_published(axes: Axes, curve: Curve) -> None:
+    published = published_mean(curve.chain)
+    if published is not None:
+        shown = min(len(published), len(curve.percent))
+        percent, published = curve.percent[:shown], published[:shown]
+        known = np.isfinite(published)
+        axes.plot(percent[known], published[known], color=curve.chain.method.kind.color, **_PUBLISHED)
+
+
+def _annotate(axes: Axes, saving: Saving) -> None:
+    """A double arrow between the two curves at the accuracy, with the share of labels between them."""
+    share = label_saving(*saving)
+    per_label = saving.curve.percent[0] / saving.curve.labels[0]
+    ends = [per_label * labels_to_reach(curve, saving.accuracy) for curve in saving[:2]]
+    arrow = {"arrowstyle": "<->", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (ends[0], saving.accuracy), (ends[1], saving.accuracy), arrowprops=arrow, zorder=5)
+    axes.annotate(
+        f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'} labels at {saving.accuracy:g}%",
+        (np.mean(ends), saving.accuracy),
+        xytext=(40, -60),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "-", "linewidth": 0.8},
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
+        zorder=6,
     )
 
 

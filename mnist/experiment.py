@@ -1,16 +1,34 @@
 """The MNIST protocol of the paper, and one sized for scikit-learn's digits."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from fisher_al.experiment import Experiment, Schedule
-from mnist.custom_datasets.digits import read_digits
-from mnist.custom_datasets.mnist import read_mnist
+from fisher_al.experiment import Experiment, PaperFigure, RawSplits, Schedule
 from mnist.custom_models.lenet import LeNet
+
+
+# Readers are needed once per dataset, and what they import takes seconds.
+def _read_mnist(folder: Path) -> RawSplits:
+    from mnist.custom_datasets.mnist import read_mnist
+
+    return read_mnist(folder)
+
+
+def _read_digits(folder: Path) -> RawSplits:
+    from mnist.custom_datasets.digits import read_digits
+
+    return read_digits(folder)
+
+
+# The curves of the paper's MNIST figures (a) and (b).
+COMPARED = (
+    *("random", "varMC", "varMC E=4", "none/20", "gradAbl/20", "grad/20", "gradFmap/20", "gradFmap/80"),
+)
 
 MNIST = Experiment(
     name="MNIST",
     network=LeNet,
-    read=read_mnist,
+    read=_read_mnist,
     num_classes=10,
     image_shape=(28, 28),
     mean=0.1307,
@@ -33,12 +51,24 @@ MNIST = Experiment(
     imbalance_ratios=(1, 100),
     mc_samples=128,
     methods=("random", "varMC", "none/20", "gradAbl/20", "grad/20", "gradFmap/20", "gradFmap/80"),
+    figures={
+        "fig1": PaperFigure(1, COMPARED, ("gradFmap/80", "varMC", 96)),
+        "fig2": PaperFigure(100, COMPARED, ("gradFmap/80", "varMC", 88)),
+        "fig3": PaperFigure(
+            100,
+            (
+                *("gradAbl/20", "grad/20", "cor/20", "amiFull/20", "gradFmap/20", "gradFmap/80"),
+                *("gradFmap/20 random init", "gradFmap/80 random init"),
+            ),
+            ("gradFmap/80", "gradFmap/80 random init", 88),
+        ),
+    },
 )
 
 DIGITS = replace(
     MNIST,
     name="DIGITS",
-    read=read_digits,
+    read=_read_digits,
     validation_per_class=30,
     pool_size=1_000,
     iterations=5,
@@ -46,6 +76,7 @@ DIGITS = replace(
     runs=3,
     imbalance_ratios=(10,),
     methods=("random", "varMC", "none/20", "gradAbl/20", "gradFmap/80"),
+    figures={},
 )
 
 EXPERIMENTS = {"MNIST": MNIST, "DIGITS": DIGITS}

@@ -3,7 +3,7 @@
 from functools import partial
 
 from fisher_al.cli import run_script
-from fisher_al.run_commands import run_plot_main
+from fisher_al.plot_commands import run_plot_main
 from mnist.experiment import EXPERIMENTS
 
 if __name__ == "__main__":

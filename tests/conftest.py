@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from fisher_al.cli import run_script
-from fisher_al.run_commands import run_main, run_plot_main
+from fisher_al.plot_commands import run_plot_main
+from fisher_al.run_commands import run_main
 from fisher_al.stage_commands import gen_descr_main, main_descr_main, unsup_main
+from fisher_al.visualize_commands import visualize_tsne_main
 from mnist.experiment import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,7 @@ MAIN_FUNCTIONS = {
     "main_descr.py": main_descr_main,
     "run.py": run_main,
     "run_plot.py": run_plot_main,
+    "visualize_tsne.py": visualize_tsne_main,
 }
 
 

@@ -9,7 +9,8 @@ import torch
 from conftest import call, read_csv
 
 from fisher_al.checkpoints import save_checkpoint
-from fisher_al.curves import Curve, collect_curves, missing_runs, results_header, results_table, write_csv
+from fisher_al.curve_files import write_csv
+from fisher_al.curves import Curve, collect_curves, missing_runs, results_header, results_table
 from fisher_al.layout import Layout
 from fisher_al.methods import parse_method
 from fisher_al.stages.chain import Chain
@@ -116,13 +117,13 @@ def test_run_plot_writes_picture_numbers_and_table(folder):
     outcome = call("run_plot.py", *arguments, "--methods", "random", "gradFmap/80", "grad/20")
     assert outcome.code == 0, outcome.err
     figures = folder / "MNIST" / "figures"
-    names = ["MNIST_ir_100.csv", "MNIST_ir_100.pdf", "MNIST_ir_100.png"]
+    names = [f"MNIST_ir_100.{suffix}" for suffix in ("csv", "json", "pdf", "png")]
     assert sorted(path.name for path in figures.iterdir()) == names
     assert all(str(figures / name) in outcome.out for name in names)
-    picture = matplotlib.image.imread(figures / names[2])
+    picture = matplotlib.image.imread(figures / names[3])
     assert picture.shape[0] > 500
     assert picture[..., :3].std() > 0.05
-    assert (figures / names[1]).read_bytes().startswith(b"%PDF")
+    assert (figures / names[2]).read_bytes().startswith(b"%PDF")
 
     curves = collect_curves([make_chain(folder, run, "random") for run in ("run0", "run1", "run2")])
     assert " ".join(results_table(curves)[0]) in " ".join(outcome.out.split())

@@ -123,7 +123,7 @@ def test_curves(finished):
     output = run("run_plot.py", *arguments, "--augment-size", 15, "--methods", *METHODS)
     assert "missing: random: run1" in output
     figures = finished / "DIGITS" / "figures"
-    assert {path.suffix for path in figures.iterdir()} == {".png", ".pdf", ".csv"}
+    assert {path.suffix for path in figures.iterdir()} == {".png", ".pdf", ".csv", ".json"}
     rows = read_csv(figures / "DIGITS_ir_10.csv")
     assert len(rows) == 3 * len(METHODS)
     method = parse_method("random", DIGITS)

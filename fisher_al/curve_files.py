@@ -1,0 +1,117 @@
+"""Curves as files: CSV to look at, JSON to draw them again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from fisher_al.curves import Curve
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
+from fisher_al.layout import Layout, format_ratio
+from fisher_al.methods import parse_method
+from fisher_al.stages.chain import Chain
+from fisher_al.storage import atomic_write, save_json
+
+# Columns of the CSV, followed by one per run.
+CSV_COLUMNS = (
+    *("method", "sub", "aug", "L", "E", "pretrained", "ir", "nr"),
+    *("batch", "labels", "pool_percent", "runs", "mean", "std"),
+)
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "kornia")
+
+
+def write_csv(curves: Sequence[Curve], path: Path) -> None:
+    """Write one row per curve and iteration, with every run's accuracy; missing values stay empty."""
+    runs = list(dict.fromkeys(run for curve in curves for run in curve.runs))
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*CSV_COLUMNS, *runs])
+        for curve in curves:
+            chain, by_run = curve.chain, dict(zip(curve.runs, curve.values, strict=True))
+            kind, layout = chain.method.kind, chain.layout
+            head = [chain.method.token, kind.sub, kind.aug, chain.method.length, layout.ensemble_size]
+            head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio), layout.noisy_ratio]
+            for i in range(curve.values.shape[1]):
+                where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
+                accuracies = [curve.mean[i], curve.std[i], *(by_run[run][i] for run in runs if run in by_run)]
+                writer.writerow(head + where + ["" if np.isnan(a) else f"{a:.4f}" for a in accuracies])
+
+
+def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
+    """Write every run's accuracies (percent; null where missing) with the command, seed and versions."""
+    content = {
+        "command": command_line(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "metric": metric,
+        "dataset": curves[0].chain.experiment.name,
+        "curves": [
+            {
+                "method": curve.chain.method.token,
+                "E": curve.chain.layout.ensemble_size,
+                "K": curve.chain.mc_samples if curve.chain.method.samples_repeatedly else None,
+                "pretrained": curve.chain.layout.pretrained,
+                "ir": curve.chain.layout.imbalance_ratio,
+                "nr": curve.chain.layout.noisy_ratio,
+                "budget": curve.chain.budget,
+                "seed": curve.chain.seed,
+                "runs": {
+                    run: [None if np.isnan(value) else round(float(value), 4) for value in row]
+                    for run, row in zip(curve.runs, curve.values, strict=True)
+                },
+            }
+            for curve in curves
+        ],
+    }
+    save_json(content, path)
+
+
+def command_line() -> str:
+    """The command that this process was started with, from the folder of the script."""
+    return " ".join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
+    """Curves that `write_json` wrote, and their metric. Raises UserError if `path` holds something else."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; name a JSON file that run_plot.py wrote")
+    try:
+        content = json.loads(path.read_text())
+        dataset = content["dataset"]
+        curves = [_curve(entry, experiment) for entry in content["curves"]]
+        metric = str(content["metric"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not the JSON of curves ({error!r}); write it again with run_plot.py"
+        ) from error
+    if dataset != experiment.name or not curves:
+        raise UserError(f"{path}: curves of {dataset}; give its name as --dataset")
+    return curves, metric
+
+
+def _curve(entry: dict, experiment: Experiment) -> Curve:
+    values = [[np.nan if value is None else float(value) for value in row] for row in entry["runs"].values()]
+    layout = Layout(
+        Path(), next(iter(entry["runs"])), float(entry["ir"]), entry["nr"], entry["pretrained"], entry["E"]
+    )
+    chain = Chain(
+        experiment=experiment,
+        layout=layout,
+        method=parse_method(entry["method"], experiment),
+        training=experiment.training,
+        iterations=len(values[0]),
+        budget=entry["budget"],
+        mc_samples=entry["K"] or experiment.mc_samples,
+        gen_batch_size=1,
+        test_batch_size=1,
+        seed=entry["seed"],
+        device="cpu",
+    )
+    return Curve(chain, tuple(entry["runs"]), np.array(values, dtype=float))

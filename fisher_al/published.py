@@ -1,0 +1,31 @@
+"""The paper's accuracy curves, to compare with."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from fisher_al.layout import format_ratio
+from fisher_al.stages.chain import Chain
+
+
+@cache
+def _facts() -> dict[str, Any]:
+    return json.loads(files("fisher_al").joinpath("published.json").read_text())
+
+
+def published_mean(chain: Chain) -> np.ndarray | None:
+    """The paper's mean accuracy (percent) of the chain's method at b = 1, 2, ...; None if it shows none.
+
+    NaN where the curve starts later. Read off the published figures, see `published.json`.
+    """
+    layout, method = chain.layout, chain.method
+    curves = _facts()["curves"].get(chain.experiment.name, {})
+    # the paper's uncertainties start from the pretrained model and replace no labels
+    key = (method.kind.sub, method.kind.aug, method.length, layout.ensemble_size, int(layout.pretrained))
+    values = curves.get(format_ratio(layout.imbalance_ratio), {}).get("|".join(map(str, key)))
+    return None if values is None or layout.noisy_ratio else np.array(values, dtype=float)

@@ -1,0 +1,10 @@
+"""Show where test errors lie: confusion matrices and t-SNE of the test images."""
+
+from functools import partial
+
+from fisher_al.cli import run_script
+from fisher_al.visualize_commands import visualize_tsne_main
+from mnist.experiment import EXPERIMENTS
+
+if __name__ == "__main__":
+    run_script(partial(visualize_tsne_main, EXPERIMENTS))

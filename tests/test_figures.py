@@ -1,0 +1,151 @@
+"""Figures from checkpoints and from their data; confusion matrices and t-SNE."""
+
+import json
+import re
+import shutil
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from conftest import call, run, snapshot
+from test_curves import make_chain, write_accuracy
+
+from fisher_al.curve_files import read_json
+from fisher_al.errors import UserError
+from fisher_al.visualization import Panel
+from mnist.experiment import MNIST
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two runs of four curves of the second figure, three iterations each."""
+    for token, ensemble_size, accuracies in (
+        ("random", 1, (50, 55, 58)),
+        ("varMC", 1, (52, 70, 89)),
+        ("varMC", 4, (52, 72, 90)),
+        ("gradFmap/80", 1, (70, 89, 92)),
+    ):
+        for number in range(2):
+            chain = make_chain(tmp_path, f"run{number}", token, ensemble_size=ensemble_size)
+            for batch, accuracy in enumerate(accuracies, start=1):
+                for member in range(ensemble_size):
+                    write_accuracy(chain, batch, [10.0, accuracy + number, 10.0], member)
+    return tmp_path
+
+
+def test_a_figure_of_the_paper_and_again_from_its_data(folder):
+    common = ("--figure", "fig2", "--datadir", folder, "--run-stop", 2, "--iterations", 3)
+    outcome = call("run_plot.py", *common, "--compare-paper", "--accuracy", 80)
+    assert outcome.code == 0, outcome.err
+    figures = folder / "MNIST" / "figures"
+    names = {path.name for path in figures.iterdir()}
+    assert names == {f"mnist-fig2.{suffix}" for suffix in ("png", "pdf", "csv", "json")}
+    # by hand: the means reach 80% after 1 + 9.5/19 batches with ours, after 2 + 9.5/19 with varMC
+    saving = 1 - (1 + 9.5 / 19) / (2 + 9.5 / 19)
+    compared = outcome.out.split("mean rank")[1]
+    assert re.search(rf"^gradFmap/80 .* {saving:.0%}$", compared, re.MULTILINE)
+    assert re.search(r"^random .* -$", compared, re.MULTILINE)
+    assert "ours minus published" in outcome.out
+    assert "missing: none/20: run0, run1" in outcome.out
+    assert matplotlib.image.imread(figures / "mnist-fig2.png")[..., :3].std() > 0.05
+
+    curves, metric = read_json(figures / "mnist-fig2.json", MNIST)
+    assert metric == "best"
+    assert [curve.chain.kind for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
+    assert curves[3].values.tolist() == [[70, 89, 92], [71, 90, 93]]
+    assert curves[1].label == "varR, E=1, K=128"
+    again = folder / "again"
+    outcome = call(
+        "run_plot.py",
+        "--figure",
+        "fig2",
+        "--data",
+        figures / "mnist-fig2.json",
+        "--compare-paper",
+        "--out",
+        again,
+    )
+    assert outcome.code == 0, outcome.err
+    for suffix in ("png", "csv"):
+        assert (again / f"mnist-fig2.{suffix}").read_bytes() == (
+            figures / f"mnist-fig2.{suffix}"
+        ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--figure", "fig9"), "--figure fig9: MNIST has fig1, fig2, fig3"),
+        (("--reference", "badge/80"), "--reference badge/80: not among the curves"),
+        (("--accuracy", "101"), "--accuracy: '101' is not an accuracy in percent"),
+        (("--data", "nowhere.json"), "nowhere.json: not found"),
+    ],
+)
+def test_wrong_options_of_run_plot(folder, options, message):
+    before = snapshot(folder)
+    common = ("-ir", 100, "--datadir", folder, "--run-stop", 2, "--iterations", 3, "--methods", "random")
+    outcome = call("run_plot.py", *common, *options)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"dataset": "MNIST"}', '{"dataset": "X", "curves": [], "metric": "best"}']
+)
+def test_broken_data_of_a_figure(tmp_path, content):
+    path = tmp_path / "curves.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"curves\.json"):
+        read_json(path, MNIST)
+
+
+def test_panel_accuracies_by_hand():
+    matrices = np.array([[[8, 2], [5, 5]], [[10, 0], [9, 1]]])
+    panel = Panel("random", "random", ("run0", "run1"), matrices, np.zeros(20, bool), (1,))
+    assert panel.accuracies.tolist() == [65, 55]
+    assert panel.per_class.tolist() == [[80, 50], [100, 10]]
+    assert panel.class_accuracies.tolist() == [50, 10]
+    assert panel.title == "random\nclasses 1: 30%"
+
+
+def test_confusion_matrices_and_embedding(digits_folder, tmp_path):
+    shutil.copytree(digits_folder, tmp_path, dirs_exist_ok=True)
+    common = (
+        "--dataset",
+        "DIGITS",
+        "--datadir",
+        tmp_path,
+        "--run-stop",
+        1,
+        "--methods",
+        "random",
+        "gradFmap/80",
+    )
+    outcome = call("run.py", *common, "--iterations", 1, "--epochs", 2, "--augment-size", 20)
+    assert outcome.code == 0, outcome.err
+    output = run("visualize_tsne.py", *common, "-b", 1, "--augment-size", 20)
+    assert "classes 5, 8, 9" in output
+    figures = tmp_path / "DIGITS" / "figures"
+    for name in ("DIGITS-cmat.png", "DIGITS-tsne.png"):
+        assert matplotlib.image.imread(figures / name)[..., :3].std() > 0.05
+    _, labels = torch.load(tmp_path / "DIGITS" / "processed" / "test.pt", weights_only=True)
+    embedding = np.load(figures / "tsne_test.npy")
+    assert embedding.shape == (len(labels), 2)
+    data = json.loads((figures / "DIGITS-cmat.json").read_text())
+    matrix = np.array(data["confusion (true class, predicted class)"]["random"]["run0"])
+    assert matrix.sum(1).tolist() == labels.bincount().tolist()
+    assert f"{matrix[[5, 8, 9], [5, 8, 9]] @ (1 / matrix.sum(1)[[5, 8, 9]]) / 3 * 100:.1f}" in output
+    # neighbours in the embedding are mostly of one class, and it is computed once
+    distances = ((embedding[:, None] - embedding[None]) ** 2).sum(2)
+    np.fill_diagonal(distances, np.inf)
+    assert (labels[distances.argmin(1)] == labels).float().mean() > 0.9
+    before = (figures / "tsne_test.npy").stat().st_mtime_ns
+    outcome = call("visualize_tsne.py", *common, "-b", 1, "--augment-size", 20)
+    assert outcome.code == 0, outcome.err
+    assert (figures / "tsne_test.npy").stat().st_mtime_ns == before
+    missing = call("visualize_tsne.py", *common, "-b", 2, "--augment-size", 20)
+    assert missing.code == 2
+    assert "run run.py --methods random first" in missing.err
