@@ -69,7 +69,9 @@ def byte_dropout(activation: Tensor, probability: float, generator: torch.Genera
     words = torch.randint(
         -(2**63), 2**63 - 1, (-(-activation.numel() // 8),), generator=generator, device=activation.device
     )
-    draws = words.view(torch.uint8).as_strided(activation.shape, activation.stride())
+    # the activation's order in memory, without the gaps that a part of a larger tensor has
+    strides = torch.empty_like(activation, device="meta").stride()
+    draws = words.view(torch.uint8).as_strided(activation.shape, strides)
     return activation * (draws >= threshold) * (256 / (256 - threshold))
 
 

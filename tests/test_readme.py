@@ -1,5 +1,6 @@
 """The README says what the code does and what was measured."""
 
+import json
 import statistics
 
 import pytest
@@ -31,3 +32,17 @@ def test_table_of_results_is_in_the_published_numbers():
             accuracies = [float(point[run]) for run in ("run0", "run1", "run2") if point[run]]
             assert float(point["mean"]) == pytest.approx(statistics.mean(accuracies), abs=1e-3)
             assert float(point["std"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-3)
+
+
+def test_cost_is_the_recorded_benchmark():
+    recorded = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    for row in recorded["stages"]:
+        cells = [f"{row[name]:.3g}" if row[name] else "" for name in ("seconds", "plain", "ratio")]
+        cells += [f"{row['of floor']:.0%}", f"{row['published']:g}" if row["published"] else ""]
+        line = next(line for line in readme.splitlines() if line.startswith(f"| {row['work']} "))
+        assert [cell.strip() for cell in line.strip("|").split("|")][1:] == cells
+    for row in recorded["growth"]:
+        line = next(line for line in readme.splitlines() if line.startswith(f"| {row['pool']:,} images "))
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[1:] == [f"{row[name]:.3g}" for name in row if name != "pool"]
