@@ -11,6 +11,7 @@ from pathlib import Path
 
 from chains import Workshop
 from growth import growth_rows
+from images_per_second import resnet_rows
 from machine import description, matrix_product_speed, operations_of, peak_memory_of, seconds_of
 from rows import acquisition_rows, stage_rows
 from tabulate import tabulate
@@ -67,7 +68,8 @@ def main(arguments):
                 print_table(results["stages"][-1:])
         results["throughput"] = throughput_rows(workshop)
         results["growth"] = growth_rows(workshop)
-    for rows in (results["stages"], results["throughput"], results["growth"]):
+    results["resnet"] = list(resnet_rows(speed))
+    for rows in (results["stages"], results["throughput"], results["growth"], results["resnet"]):
         print_table(rows)
     save_json(results, args.out)
     print(f"\n{args.out}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,8 +14,6 @@ import torch
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.memory import keep_freed_memory
-
-Experiments = Mapping[str, Experiment]
 
 PROTOCOL = " (default: the protocol's)"
 
@@ -35,6 +33,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
+
+
+@dataclass(frozen=True)
+class Experiments:
+    """The protocols that a script offers as --dataset, and the options that are its dataset's own.
+
+    `add_options(parser)` adds those; `adapt(experiment, args)` is the chosen protocol with what they say.
+    """
+
+    protocols: Mapping[str, Experiment]
+    add_options: Callable[[Parser], None] = lambda parser: None
+    adapt: Callable[[Experiment, argparse.Namespace], Experiment] = lambda experiment, args: experiment
+
+    def choose(self, args: argparse.Namespace) -> Experiment:
+        """The protocol that the options name. Raises UserError if they do not fit."""
+        return self.adapt(self.protocols[args.dataset], args)
 
 
 def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:
@@ -101,7 +115,7 @@ index = whole_number(0)
 def add_common_options(parser: Parser, experiments: Experiments) -> None:
     """Which dataset, where it lies, and where and from which seed to compute."""
     default_folder = Path(sys.argv[0]).resolve().parents[1] / "local_data"
-    names = list(experiments)
+    names = list(experiments.protocols)
     parser.add_argument("--dataset", default=names[0], choices=names, help="which protocol to follow")
     parser.add_argument(
         "--datadir", type=Path, default=default_folder, help="folder of the datasets' folders"
@@ -109,6 +123,7 @@ def add_common_options(parser: Parser, experiments: Experiments) -> None:
     parser.add_argument("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
     parser.add_argument("--seed", type=index, default=0, help="base seed, from which all others derive")
     parser.add_argument("-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels")
+    experiments.add_options(parser)
 
 
 def add_sampling_options(parser: Parser) -> None:

@@ -88,6 +88,7 @@ def prepare_processed(experiment: Experiment, layout: Layout) -> None:
     """
     missing = [split for split in SPLITS if not layout.processed(split).is_file()]
     if not missing:
+        _require_sizes(experiment, layout)
         return
     halves = {"train-split", "val-split"}
     if len(halves.intersection(missing)) == 1:
@@ -95,7 +96,9 @@ def prepare_processed(experiment: Experiment, layout: Layout) -> None:
         raise UserError(f"{alone}: its other half is missing; put that beside it, or delete this one")
     raw = experiment.read(layout.folder)
     generator = derive_generator("validation split", experiment.name)
-    pool, validation = split_validation(raw.train_labels, experiment.validation_per_class, generator)
+    pool, validation = split_validation(
+        raw.train_labels, experiment.validation_per_class, experiment.pool_size, generator
+    )
     contents = {
         "training": (raw.train_images, raw.train_labels),
         "test": (raw.test_images, raw.test_labels),
@@ -104,6 +107,20 @@ def prepare_processed(experiment: Experiment, layout: Layout) -> None:
     }
     for split in missing:
         save_tensors(contents[split], layout.processed(split))
+
+
+def _require_sizes(experiment: Experiment, layout: Layout) -> None:
+    """Raise UserError if the processed splits were made with other sizes."""
+    per_class = experiment.validation_per_class
+    validation_size = per_class * experiment.num_classes if isinstance(per_class, int) else sum(per_class)
+    for split, size in (("train-split", experiment.pool_size), ("val-split", validation_size)):
+        path = layout.processed(split)
+        _, labels = load_split(path, experiment, mmap=True)
+        if len(labels) != size:
+            raise UserError(
+                f"{path}: {len(labels)} images, now {size} are asked for; give the earlier sizes, or delete "
+                f"{path.parent} and the runs"
+            )
 
 
 def prepare_pool(experiment: Experiment, layout: Layout, seed: int, verify: bool = False) -> None:

@@ -15,15 +15,16 @@ class ForwardPass:
     """One forward pass of a batch, kept so that gradients at the chosen scales can follow.
 
     inputs : (N, channels, height, width); logits : (N, C); features : (N, L), the activations at `scales`,
-    averaged over positions and concatenated (paper, section 3). Gradients come in closed form where the
-    network offers it (`pooled_gradients`), and from autograd elsewhere.
+    averaged over positions and concatenated (paper, section 3). Gradients come in closed form at the
+    network's `closed_form_scales`, and from autograd at the others: only through the layers above the lowest
+    of them.
     """
 
     def __init__(self, network: nn.Module, inputs: Tensor, scales: Sequence[str]):
         self._network, self._scales, self.inputs = network, scales, inputs
-        self._has_closed_form = hasattr(network, "pooled_gradients")
+        self._by_autograd = [name for name in scales if name not in network.closed_form_scales]
         self._activations: dict[str, Tensor] = {}
-        with torch.set_grad_enabled(not self._has_closed_form):
+        with torch.set_grad_enabled(bool(self._by_autograd)):
             self._logits = network(inputs, self._tap)
         self.logits = self._logits.detach()
         self.features = torch.cat(
@@ -31,9 +32,9 @@ class ForwardPass:
         )
 
     def _tap(self, name: str, activation: Tensor) -> Tensor:
-        if name in self._scales and not any(scale in self._activations for scale in self._scales):
+        if self._by_autograd and not any(scale in self._activations for scale in self._by_autograd):
             activation = activation.detach()  # gradients are wanted down to the lowest scale only
-            activation.requires_grad_(not self._has_closed_form)
+            activation.requires_grad_(name in self._by_autograd)
         self._activations[name] = activation
         return activation
 
@@ -52,18 +53,21 @@ class ForwardPass:
 
     def _pull_back(self, cotangents: Tensor) -> Tensor:
         """Pooled gradients (N, R, L) of the logits weighted by each of the cotangents (N, R, C)."""
-        if self._has_closed_form:
-            with torch.no_grad():
-                blocks = self._network.pooled_gradients(self._activations, cotangents, self._scales)
-            return torch.cat([blocks[name] for name in self._scales], dim=2)
-        gradients = torch.autograd.grad(
-            self._logits,
-            [self._activations[name] for name in self._scales],
-            cotangents.transpose(0, 1),
-            retain_graph=True,
-            is_grads_batched=True,
-        )
-        return torch.cat([average_positions(gradient, 2) for gradient in gradients], dim=2).transpose(0, 1)
+        with torch.no_grad():
+            blocks = self._network.pooled_gradients(self._activations, cotangents, self._scales)
+        if self._by_autograd:
+            tapped = [self._activations[name] for name in self._by_autograd]
+            if cotangents.shape[1] == 1:
+                gradients = torch.autograd.grad(self._logits, tapped, cotangents[:, 0], retain_graph=True)
+                pooled = [average_positions(gradient, 1).unsqueeze(1) for gradient in gradients]
+            else:
+                directions = cotangents.transpose(0, 1)
+                gradients = torch.autograd.grad(
+                    self._logits, tapped, directions, retain_graph=True, is_grads_batched=True
+                )
+                pooled = [average_positions(gradient, 2).transpose(0, 1) for gradient in gradients]
+            blocks |= dict(zip(self._by_autograd, pooled, strict=True))
+        return torch.cat([blocks[name] for name in self._scales], dim=2)
 
 
 def average_positions(activation: Tensor, leading: int) -> Tensor:

@@ -66,7 +66,7 @@ class Experiment:
     image_shape: tuple[int, ...]
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
-    validation_per_class: int
+    validation_per_class: int | tuple[int, ...]
     pool_size: int
     scales: Mapping[int, tuple[str, ...]]
     training: Schedule

@@ -50,7 +50,7 @@ def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     parser.add_argument("--data", type=Path, help="draw this JSON of an earlier run_plot.py, not the runs")
     parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
     args = parser.parse_args(arguments)
-    experiment = experiments[args.dataset]
+    experiment = experiments.choose(args)
     curves = _find_curves(experiment, args)
     folder = args.out or data_folder(experiment, args) / "figures"
     for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):

@@ -1,25 +1,36 @@
 """Which images make the pool: validation split, class imbalance, label noise. Works on labels alone."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from fisher_al.errors import UserError
 
 
-def split_validation(labels: Tensor, per_class: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Split indices of `labels` (N,) into (pool, validation), `per_class` random ones of each class held out.
+def split_validation(
+    labels: Tensor, per_class: int | Sequence[int], pool_size: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Split indices of `labels` (N,) into (pool, validation).
 
-    Both come back in ascending order. Raises UserError if a class has no image left for the pool.
+    `per_class` random ones of each class are held out for validation (one number for all classes, or one
+    each), `pool_size` random ones of the rest make the pool. Both come back in ascending order. Raises
+    UserError if a class has no image left for the pool, or the rest is too small.
     """
     held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in labels.unique().tolist():
         members = (labels == label).nonzero().squeeze(1)
-        if len(members) <= per_class:
+        count = per_class if isinstance(per_class, int) else per_class[label]
+        if len(members) <= count:
             raise UserError(
-                f"class {label} has {len(members)} training images, too few for {per_class} validation images"
+                f"class {label} has {len(members)} training images, too few for {count} validation images"
             )
-        held_out[_draw(members, per_class, generator)] = True
-    return (~held_out).nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+        held_out[_draw(members, count, generator)] = True
+    rest = (~held_out).nonzero().squeeze(1)
+    if len(rest) < pool_size:
+        raise UserError(f"{len(rest)} images are left for a pool of {pool_size}: choose smaller sizes")
+    pool = rest if len(rest) == pool_size else _draw(rest, pool_size, generator).sort().values
+    return pool, held_out.nonzero().squeeze(1)
 
 
 def imbalanced_indices(labels: Tensor, ratio: float, num_classes: int, generator: torch.Generator) -> Tensor:

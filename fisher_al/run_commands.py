@@ -38,7 +38,7 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     args = parser.parse_args(arguments)
-    experiment = experiments[args.dataset]
+    experiment = experiments.choose(args)
     device = choose_device(args.gpu)
     if args.initial:
         tasks: list[Task] = make_initial_models(experiment, args, device)

@@ -28,7 +28,7 @@ def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     cli.add_common_options(parser, experiments)
     cli.add_stage_options(parser)
     args = parser.parse_args(arguments)
-    experiment = experiments[args.dataset]
+    experiment = experiments.choose(args)
     schedule = override_schedule(experiment.pretraining, args)
     device = choose_device(args.gpu)
     cli.announce(device)
@@ -90,7 +90,7 @@ def _step(
     cli.add_batch_size_option(parser)
     cli.add_start_option(parser)
     args = parser.parse_args(arguments)
-    experiment = experiments[args.dataset]
+    experiment = experiments.choose(args)
     method = find_method(args.subtype_method, args.augment_method, args.descriptor_length, experiment)
     budget = _budget(args, experiment)
     if args.ensemble_size > 1 and not method.kind.ensembles:

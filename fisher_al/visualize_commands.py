@@ -46,7 +46,7 @@ def visualize_tsne_main(experiments: Experiments, arguments: Sequence[str]) -> N
     parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
     parser.set_defaults(methods=METHODS)
     args = parser.parse_args(arguments)
-    experiment = experiments[args.dataset]
+    experiment = experiments.choose(args)
     if len(args.imbalance_ratio or []) > 1:
         raise UserError("-ir: one ratio at a time")
     args.imbalance_ratio = args.imbalance_ratio or [max(experiment.imbalance_ratios)]

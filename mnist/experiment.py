@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from fisher_al.cli import Experiments
 from fisher_al.experiment import Experiment, PaperFigure, RawSplits, Schedule
 from mnist.custom_models.lenet import LeNet
 
@@ -79,4 +80,4 @@ DIGITS = replace(
     figures={},
 )
 
-EXPERIMENTS = {"MNIST": MNIST, "DIGITS": DIGITS}
+EXPERIMENTS = Experiments({"MNIST": MNIST, "DIGITS": DIGITS})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fisher_al.cli import run_script
+from fisher_al.cli import Experiments, run_script
 from fisher_al.plot_commands import run_plot_main
 from fisher_al.run_commands import run_main
 from fisher_al.stage_commands import gen_descr_main, main_descr_main, unsup_main
@@ -42,10 +42,10 @@ class Outcome:
     err: str
 
 
-def call(script: str, *arguments: object) -> Outcome:
-    """Run what an mnist/ script runs, in this process: fast, for the many error cases."""
+def call(script: str, *arguments: object, experiments: Experiments = EXPERIMENTS) -> Outcome:
+    """Run what a script runs (mnist/ by default) in this process: fast, for the many error cases."""
     out, err = io.StringIO(), io.StringIO()
-    main = partial(MAIN_FUNCTIONS[script], EXPERIMENTS)
+    main = partial(MAIN_FUNCTIONS[script], experiments)
     with (
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

@@ -97,12 +97,17 @@ def test_nearest_validation_label_by_double_loop(network, images):
 class WithoutClosedForm(torch.nn.Module):
     """The same network for those that have no closed form: gradients come from autograd."""
 
+    closed_form_scales = frozenset()
+
     def __init__(self, network):
         super().__init__()
         self.network = network
 
     def forward(self, images, tap):
         return self.network(images, tap)
+
+    def pooled_gradients(self, activations, cotangents, scales):
+        return {}
 
 
 @pytest.mark.parametrize("length", [10, 20, 30, 80, 90])

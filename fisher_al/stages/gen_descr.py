@@ -33,7 +33,7 @@ def gen_descr(chain: Chain, batch: int, member: int = 0) -> bool:
     """Write the descriptors that the picks after `batch` need; False where none are needed."""
     if not chain.needs_descriptors(batch):
         return False
-    network = chain.load_model(batch, member)
+    network = chain.load_model(batch, member).requires_grad_(False)  # scores are gradients of activations
     data = chain.load_data()
     if chain.method.kind.aug == UNCERTAIN:
         _write_uncertainty(chain, batch, member, network, data)

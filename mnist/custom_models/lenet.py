@@ -25,6 +25,7 @@ class LeNet(nn.Module):
         self.fc1 = nn.Linear(320, 50)
         self.fc2 = nn.Linear(50, num_classes)
         self.scales = {"conv1": 10, "conv2": 20, "fc1": 50, "fc2": num_classes}
+        self.closed_form_scales = frozenset(self.scales)
 
     def forward(self, images: Tensor, tap: Tap = untapped) -> Tensor:
         """Logits (N, num_classes) of images (N, 1, 28, 28)."""

@@ -1,0 +1,1 @@
+"""The SVHN experiments of the paper."""
