@@ -46,3 +46,9 @@ def test_cost_is_the_recorded_benchmark():
         line = next(line for line in readme.splitlines() if line.startswith(f"| {row['pool']:,} images "))
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert cells[1:] == [f"{row[name]:.3g}" for name in row if name != "pool"]
+    for row in recorded["resnet"]:
+        cells = [f"{row['images/s']:,.0f}", f"{row['of matrix-product speed']:.0%}"]
+        line = next(
+            line for line in readme.splitlines() if line.startswith(f"| {row['ResNet-10, 32 x 32']} ")
+        )
+        assert [cell.strip() for cell in line.strip("|").split("|")][1:] == cells
