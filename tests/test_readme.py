@@ -6,12 +6,15 @@ import statistics
 import pytest
 from conftest import ROOT, read_csv
 
+from fisher_al.comparison import area_difference, label_saving
+from fisher_al.curve_files import read_json
 from fisher_al.methods import methods_table
+from mnist.experiment import MNIST
 
 
 def readme_table(start: str, end: str) -> list[list[str]]:
     """Cells of the table between two headings, without its header; its first cells are code."""
-    section = (ROOT / "README.md").read_text().split(f"{start}\n")[1].split(f"{end}\n")[0]
+    section = (ROOT / "README.md").read_text().split(start)[1].split(end)[0]
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in row] for row in rows]
 
@@ -21,8 +24,8 @@ def test_table_of_methods_is_the_registry():
 
 
 def test_table_of_results_is_in_the_published_numbers():
-    measured = read_csv(ROOT / "images" / "mnist-ir100.csv")
-    rows = readme_table("## Results", "## Cost")
+    measured = read_csv(ROOT / "images" / "mnist-fig2.csv")
+    rows = readme_table("## Results", "The figure at the top")
     assert {row[0].strip("`") for row in rows} == {point["method"] for point in measured}
     for token, runs, *cells in rows:
         for batch, cell in zip(("1", "3", "5", "10"), cells, strict=True):
@@ -52,3 +55,26 @@ def test_cost_is_the_recorded_benchmark():
             line for line in readme.splitlines() if line.startswith(f"| {row['ResNet-10, 32 x 32']} ")
         )
         assert [cell.strip() for cell in line.strip("|").split("|")][1:] == cells
+
+
+def test_label_saving_and_area_are_of_the_published_figure():
+    curves, _ = read_json(ROOT / "images" / "mnist-fig2.json", MNIST)
+    named = {curve.chain.kind: curve for curve in curves}
+    ours, other = named["gradFmap/80"], named["varMC"]
+    difference, low, high = area_difference(ours, other)
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"needs {label_saving(ours, other, 88):.0%} fewer labels than `varMC` to reach 88%" in text
+    assert f"{difference:+.1f} points larger [{low:+.1f}, {high:+.1f}: 95% interval" in text
+
+
+def test_rare_classes_are_those_of_the_confusion_matrices():
+    data = json.loads((ROOT / "images" / "MNIST-cmat.json").read_text())
+    rows = readme_table("At b = 3 the rare classes decide.", "## Cost")
+    matrices = data["confusion (true class, predicted class)"]
+    assert [row[0].strip("`") for row in rows] == list(matrices)
+    for (_, cell, _), runs in zip(rows, matrices.values(), strict=True):
+        accuracies = [
+            statistics.mean(100 * matrix[c][c] / sum(matrix[c]) for c in data["classes"])
+            for matrix in runs.values()
+        ]
+        assert cell == f"{statistics.mean(accuracies):.1f} ± {statistics.stdev(accuracies):.1f}"
