@@ -50,7 +50,8 @@ def mean_ranks(curves: Sequence[Curve]) -> np.ndarray:
     common = _common_runs(curves)
     if not common:
         return np.full(len(curves), np.nan)
-    values = np.stack([[curve.values[curve.runs.index(run)] for run in common] for curve in curves])
+    length = min(curve.values.shape[1] for curve in curves)
+    values = np.stack([[curve.values[curve.runs.index(run)][:length] for run in common] for curve in curves])
     ranks = rankdata(-values, axis=0, nan_policy="omit")
     complete = np.isfinite(values).all(0)
     return ranks[:, complete].mean(1) if complete.any() else np.full(len(curves), np.nan)

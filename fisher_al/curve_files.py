@@ -41,7 +41,11 @@ def write_csv(curves: Sequence[Curve], path: Path) -> None:
             head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio), layout.noisy_ratio]
             for i in range(curve.values.shape[1]):
                 where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
-                accuracies = [curve.mean[i], curve.std[i], *(by_run[run][i] for run in runs if run in by_run)]
+                accuracies = [
+                    curve.mean[i],
+                    curve.std[i],
+                    *(by_run[run][i] if run in by_run else np.nan for run in runs),
+                ]
                 writer.writerow(head + where + ["" if np.isnan(a) else f"{a:.4f}" for a in accuracies])
 
 
@@ -84,15 +88,16 @@ def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
         raise UserError(f"{path}: not found; name a JSON file that run_plot.py wrote")
     try:
         content = json.loads(path.read_text())
-        dataset = content["dataset"]
-        curves = [_curve(entry, experiment) for entry in content["curves"]]
-        metric = str(content["metric"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        dataset, metric = content["dataset"], str(content["metric"])
+        curves = []
+        if dataset == experiment.name:
+            curves = [_curve(entry, experiment) for entry in content["curves"]]
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"{path}: not the JSON of curves ({error!r}); write it again with run_plot.py"
         ) from error
     if dataset != experiment.name or not curves:
-        raise UserError(f"{path}: curves of {dataset}; give its name as --dataset")
+        raise UserError(f"{path}: {len(content['curves'])} curves of {dataset}, not of {experiment.name}")
     return curves, metric
 
 

@@ -122,11 +122,15 @@ def _claimed_saving(curves: Sequence[Curve], figure: PaperFigure | None) -> Savi
 
 
 def _figure_name(experiment: Experiment, ratio: float, args: argparse.Namespace) -> str:
+    if args.data is not None:
+        return args.data.stem
     if args.figure:
         parts = [f"{experiment.name.lower()}-{args.figure}"]
+        parts += [f"ir_{format_ratio(ratio)}"] if args.imbalance_ratio else []
     else:
         parts = [experiment.name, f"ir_{format_ratio(ratio)}"]
+        starts = set(args.unsupervised)
+        parts += ["random_init"] if starts == {0} else ["both_inits"] if starts == {0, 1} else []
     parts += [f"nr_{args.noisy_ratio}"] if args.noisy_ratio else []
-    parts += ["random_init"] if args.unsupervised == [0] else []
     parts += [args.metric] if args.metric != "best" else []
     return "_".join(parts)

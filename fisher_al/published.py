@@ -21,11 +21,13 @@ def _facts() -> dict[str, Any]:
 def published_mean(chain: Chain) -> np.ndarray | None:
     """The paper's mean accuracy (percent) of the chain's method at b = 1, 2, ...; None if it shows none.
 
-    NaN where the curve starts later. Read off the published figures, see `published.json`.
+    It shows none for another budget or with label noise. NaN where the curve starts later. Read off the
+    published figures, see `published.json`.
     """
     layout, method = chain.layout, chain.method
     curves = _facts()["curves"].get(chain.experiment.name, {})
     # the paper's uncertainties start from the pretrained model and replace no labels
     key = (method.kind.sub, method.kind.aug, method.length, layout.ensemble_size, int(layout.pretrained))
     values = curves.get(format_ratio(layout.imbalance_ratio), {}).get("|".join(map(str, key)))
-    return None if values is None or layout.noisy_ratio else np.array(values, dtype=float)
+    is_another = layout.noisy_ratio > 0 or chain.budget != chain.experiment.budget
+    return None if values is None or is_another else np.array(values, dtype=float)

@@ -52,7 +52,7 @@ class Trainer:
             weight_decay=schedule.weight_decay,
             fused=True,
         )
-        self.step: Step = _RecordedStep(step) if device.type == "cuda" else step
+        self.step: Step = _RecordedStep(step, device) if device.type == "cuda" else step
 
     def set_learning_rate(self, rate: float) -> None:
         """Learning rate of the steps to come."""
@@ -89,13 +89,19 @@ class _RecordedStep:
     running them. The first steps are ordinary ones, on the side stream that recording demands.
     """
 
-    def __init__(self, step: Step):
-        self._step = step
-        self._stream = torch.cuda.Stream()
+    def __init__(self, step: Step, device: torch.device):
+        self._step, self._device = step, device
+        self._stream = torch.cuda.Stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._seen = 0
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> None:
+        with torch.cuda.device(self._device):  # streams and graphs belong to the current device
+            self._run(inputs, labels)
+
+    def _run(self, inputs: Tensor, labels: Tensor) -> None:
+        if self._seen == 0:
+            self._shape = inputs.shape  # that of the first batch; a last one may be shorter
         if self._seen < WARM_UP_STEPS:
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
@@ -103,12 +109,12 @@ class _RecordedStep:
             torch.cuda.current_stream().wait_stream(self._stream)
             self._seen += 1
             return
-        if self._graph is None:
+        if self._graph is None and inputs.shape == self._shape:
             self._inputs, self._labels = inputs.clone(), labels.clone()
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
                 self._step(self._inputs, self._labels)
-        if inputs.shape == self._inputs.shape:
+        if inputs.shape == self._shape:
             self._inputs.copy_(inputs)
             self._labels.copy_(labels)
             self._graph.replay()

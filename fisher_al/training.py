@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fisher_al.data import Images
+from fisher_al.errors import UserError
 from fisher_al.evaluation import EVALUATION_BATCH_SIZE, BestSoFar
 from fisher_al.experiment import Schedule
 from fisher_al.steps import Trainer
@@ -87,6 +87,7 @@ class _Batches:
 
     def __init__(self, replicas: Sequence[Replica], batch_size: int, task: Task):
         self._replicas, self._batch_size, self._task = replicas, batch_size, task
+        self._has_buffers = any(True for _ in replicas[0].network.buffers())
         self._images, self._chosen = replicas[0].train, [replicas[0].chosen]
         if len(replicas) > 1:
             # what the replicas train on, one after another, so that a batch is one gather
@@ -99,9 +100,18 @@ class _Batches:
             chosen[torch.randperm(len(chosen), generator=replica.generator)]
             for chosen, replica in zip(self._chosen, self._replicas, strict=True)
         ]
-        for indices in torch.stack(orders).to(self._images.device).split(self._batch_size, dim=1):
+        for indices in self._split(torch.stack(orders).to(self._images.device)):
             batches = [self._task(*self._images[own]) for own in indices]
             yield batches[0] if len(batches) == 1 else tuple(map(torch.stack, zip(*batches, strict=True)))
+
+    def _split(self, orders: Tensor) -> list[Tensor]:
+        """Indices (R, N) of each batch. One image alone has no batch-norm statistics: it joins the others."""
+        batches = list(orders.split(self._batch_size, dim=1))
+        if self._has_buffers and batches[-1].shape[1] == 1:
+            if len(batches) == 1 or self._batch_size == 1:
+                raise UserError("batch-norm needs two images a step: raise --batch-size or --augment-size")
+            batches[-2:] = [torch.cat(batches[-2:], dim=1)]
+        return batches
 
 
 class _EpochSelection:
@@ -118,7 +128,9 @@ class _EpochSelection:
         best_on_validation = self._validation is not None and self._validation.improved
         accuracy = self._test.accuracy(network, to_the_end=is_last or best_on_validation)
         if self._test.improved:
-            self.result.state_dict = copy.deepcopy(network.state_dict())
+            # clones, as weights of replicas are slices of what they share
+            state = network.state_dict()
+            self.result.state_dict = {name: values.detach().clone() for name, values in state.items()}
             self.result.epoch, self.result.acc = epoch, accuracy
         if best_on_validation:
             self.result.acc_val = accuracy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from sklearn.metrics import confusion_matrix
 from tabulate import tabulate
 
 from fisher_al import cli
-from fisher_al.campaign import data_folder, make_chains
+from fisher_al.campaign import chosen_ratios, data_folder, make_chains
 from fisher_al.checkpoints import load_checkpoint, load_weights
 from fisher_al.cli import Experiments, Parser
 from fisher_al.curve_files import command_line
+from fisher_al.curves import collect_curves
 from fisher_al.data import Images, load_split
 from fisher_al.errors import UserError
 from fisher_al.evaluation import predict
@@ -44,12 +46,15 @@ def visualize_tsne_main(experiments: Experiments, arguments: Sequence[str]) -> N
         "--classes", type=cli.index, nargs="+", default=[5, 8, 9], help="classes whose accuracy is told"
     )
     parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
-    parser.set_defaults(methods=METHODS)
     args = parser.parse_args(arguments)
+    if not args.figure:
+        args.methods = args.methods or METHODS
     experiment = experiments.choose(args)
-    if len(args.imbalance_ratio or []) > 1:
-        raise UserError("-ir: one ratio at a time")
-    args.imbalance_ratio = args.imbalance_ratio or [max(experiment.imbalance_ratios)]
+    if not args.figure:
+        args.imbalance_ratio = args.imbalance_ratio or [max(experiment.imbalance_ratios)]
+    ratios = chosen_ratios(experiment, args)
+    if len(ratios) > 1:
+        raise UserError(f"-ir {' '.join(map(format_ratio, ratios))}: one ratio at a time")
     if max(args.classes) >= experiment.num_classes:
         raise UserError(
             f"--classes {max(args.classes)}: {experiment.name} has 0 to {experiment.num_classes - 1}"
@@ -60,13 +65,13 @@ def visualize_tsne_main(experiments: Experiments, arguments: Sequence[str]) -> N
     images, labels = load_split(chains[0].layout.processed("test"), experiment)
     panels = _panels(chains, Images(images, labels, experiment, "cpu"), args.batch, args.classes)
     _print_accuracies(panels, args.classes)
-    embedding = _embedding(images, data_folder(experiment, args) / "figures" / "tsne_test.npy", args.seed)
-    ratio = format_ratio(args.imbalance_ratio[0])
+    embedding = _embedding(images, data_folder(experiment, args) / "figures" / "tsne_test.npy")
+    ratio = format_ratio(ratios[0])
     title = f"{experiment.name} test images, {ratio}x class imbalance, b = {args.batch}"
     paths = [folder / f"{experiment.name}-{name}" for name in ("cmat.png", "tsne.png", "cmat.json")]
     plot_confusion(panels, title, paths[0])
     plot_embedding(panels, embedding, labels.numpy(), title, paths[1])
-    _write_data(panels, args, paths[2])
+    _write_data(panels, ratios[0], args, paths[2])
     print("\nfigures and numbers:", *paths, sep="\n  ")
 
 
@@ -79,7 +84,10 @@ def _panels(chains: Sequence[Chain], test: Images, batch: int, classes: list[int
     for kind, group in by_kind.items():
         present = [chain for chain in group if chain.model_path(batch, 0).is_file()]
         if not present:
-            raise UserError(f"{group[0].model_path(batch, 0)}: not found; run run.py --methods {kind} first")
+            method = group[0].method.token
+            raise UserError(
+                f"{group[0].model_path(batch, 0)}: not found; run run.py --methods {method} first"
+            )
         predictions = [predict(_load(chain, batch), test) for chain in present]
         matrices = [confusion_matrix(test.labels, predicted) for predicted in predictions]
         wrong = (predictions[0] != test.labels).numpy()
@@ -89,7 +97,8 @@ def _panels(chains: Sequence[Chain], test: Images, batch: int, classes: list[int
 
 
 def _notation(chain: Chain) -> str:
-    return chain.method.notation(len(chain.members), chain.mc_samples // len(chain.members))
+    [curve] = collect_curves([replace(chain, iterations=1)])  # knows how many passes there were
+    return curve.label
 
 
 def _load(chain: Chain, batch: int) -> torch.nn.Module:
@@ -114,28 +123,31 @@ def _mean_and_std(values: np.ndarray) -> str:
     return f"{values.mean():.1f}" + (f"±{values.std(ddof=1):.1f}" if len(values) > 1 else "")
 
 
-def _embedding(images: torch.Tensor, path: Path, seed: int) -> np.ndarray:
+def _embedding(images: torch.Tensor, path: Path) -> np.ndarray:
     """t-SNE (N, 2) of the images' 50 principal components (van der Maaten and Hinton, 2008), cached."""
     if path.is_file():
-        found = np.load(path, allow_pickle=False)
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{path}: truncated or not a .npy file; delete it to compute it again") from error
         if found.shape == (len(images), 2):
             return found
         raise UserError(f"{path}: an embedding of other images; delete it to compute it again")
     print(f"computing t-SNE of {len(images):,} test images, once: minutes ...", flush=True)
     pixels = images.flatten(1).float().numpy() / 255
-    reduced = PCA(50, random_state=seed).fit_transform(pixels)
-    embedding = TSNE(init="pca", random_state=seed, n_jobs=-1).fit_transform(reduced)
+    reduced = PCA(50, random_state=0).fit_transform(pixels)
+    embedding = TSNE(init="pca", random_state=0, n_jobs=-1).fit_transform(reduced)
     with atomic_write(path) as temporary:
         np.save(temporary, embedding)
     return embedding
 
 
-def _write_data(panels: Sequence[Panel], args: argparse.Namespace, path: Path) -> None:
+def _write_data(panels: Sequence[Panel], ratio: float, args: argparse.Namespace, path: Path) -> None:
     content = {
         "command": command_line(),
         "versions": {name: version(name) for name in ("torch", "scikit-learn")},
         "batch": args.batch,
-        "ir": args.imbalance_ratio[0],
+        "ir": ratio,
         "classes": args.classes,
         "confusion (true class, predicted class)": {
             panel.kind: {run: m.tolist() for run, m in zip(panel.runs, panel.matrices, strict=True)}

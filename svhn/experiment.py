@@ -15,7 +15,8 @@ from svhn.custom_models.resnet10 import ResNet10
 def _read(folder: Path, verify: bool) -> RawSplits:
     from svhn.custom_datasets.svhn import read_svhn
 
-    return read_svhn(folder.parent / "SVHN" / "raw", verify)
+    # unverified runs have a folder of their own, beside that of the files
+    return read_svhn((folder if verify else folder.parent / "SVHN") / "raw", verify)
 
 
 COMPARED = (

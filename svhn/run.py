@@ -1,4 +1,4 @@
-"""Run the MNIST experiment: initial models with --initial, then the active learning."""
+"""Run the SVHN experiment: initial models with --initial, then the active learning."""
 
 from functools import partial
 

@@ -92,9 +92,16 @@ def test_wrong_options_of_run_plot(folder, options, message):
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"dataset": "MNIST"}', '{"dataset": "X", "curves": [], "metric": "best"}']
+BROKEN = (
+    "",
+    "[]",
+    '{"dataset": "MNIST"}',
+    '{"dataset": "X", "curves": [], "metric": "best"}',
+    '{"dataset": "MNIST", "metric": "best", "curves": [{"runs": {}}]}',
 )
+
+
+@pytest.mark.parametrize("content", BROKEN)
 def test_broken_data_of_a_figure(tmp_path, content):
     path = tmp_path / "curves.json"
     path.write_text(content)

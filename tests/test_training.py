@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from fisher_al.data import Images
+from fisher_al.errors import UserError
 from fisher_al.evaluation import BestSoFar, evaluate, predict
 from fisher_al.experiment import Schedule
 from fisher_al.steps import Trainer
 from fisher_al.tasks import classification, rotation
-from fisher_al.training import Replica, fit
+from fisher_al.training import Replica, _Batches, fit
 from mnist.experiment import MNIST
 
 
@@ -181,7 +182,19 @@ def test_replicas_side_by_side_equal_one_after_another():
         for name, weight in one.state_dict.items():
             torch.testing.assert_close(other.state_dict[name], weight, atol=1e-5, rtol=1e-4)
     weights = [result.state_dict["fc1.weight"] for result in together]
+    assert weights[0].untyped_storage().nbytes() == weights[0].nbytes  # no slice of what replicas share
     assert not torch.equal(weights[0], weights[1])
+
+
+def test_one_image_left_over_joins_the_batch_before():
+    normalised = torch.nn.Sequential(MNIST.network(10), torch.nn.BatchNorm1d(10))
+    train, schedule = make_images(9, 0), Schedule(epochs=1, batch_size=4, learning_rate=0.01, milestones=())
+    replica = Replica(normalised, train, torch.arange(9), torch.Generator().manual_seed(0))
+    sizes = [len(labels) for _, labels in _Batches([replica], 4, classification).of_next_epoch()]
+    assert sizes == [4, 5]
+    fit([replica], train, schedule)
+    with pytest.raises(UserError, match="two images a step"):
+        fit([replace(replica, chosen=torch.arange(1))], train, schedule)
 
 
 def test_networks_with_buffers_are_not_stacked():
