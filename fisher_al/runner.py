@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -24,6 +27,8 @@ from fisher_al.stages.main_descr import main_descr_side_by_side, require_budget
 from fisher_al.stages.unsup import initial_settings, unsup
 
 OnProgress = Callable[[str], None]
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def _run_side_by_side(
     threads = max(1, torch.get_num_threads() // jobs)
     # spawn: a forked process would inherit torch's threads in an undefined state
     executor = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads,)
+        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads, os.getpid())
     )
     futures: dict[Future, Task] = {executor.submit(_run_quietly, task): task for task in todo}
     pending = set(futures)
@@ -211,10 +216,22 @@ def _run_side_by_side(
     return [(task, future.exception()) for future, task in futures.items() if future.exception()]
 
 
-def _start_worker(threads: int) -> None:
+def _start_worker(threads: int, parent: int) -> None:
     keep_freed_memory()
+    _end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
     torch.set_num_threads(threads)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Where it is Linux, have the system end this process with its parent, however that ends.
+
+    A worker left behind would go on writing the files of a chain that the next run.py takes up.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it was gone before that
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run_quietly(task: Task) -> None:

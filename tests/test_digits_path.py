@@ -1,11 +1,13 @@
 """The whole path on scikit-learn's digits, through the scripts as a user calls them."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,6 +261,33 @@ def test_interrupted_by_ctrl_c_and_started_again(jobs, finished, digits_folder, 
     if jobs == 1:
         run("run.py", *arguments)
         assert results(tmp_path) == results(finished)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_workers_end_with_a_killed_parent(digits_folder, tmp_path):
+    shutil.copytree(digits_folder, tmp_path, dirs_exist_ok=True)
+    command = [sys.executable, "run.py", *map(str, campaign(tmp_path, "--jobs", 2))]
+    process = subprocess.Popen(command, cwd=ROOT / "mnist", stderr=subprocess.DEVNULL, start_new_session=True)
+    checkpoints = tmp_path / "DIGITS" / "run0" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("best_*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while _members_of_group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _members_of_group(process.pid) == []
+    assert 0 < len(list(checkpoints.glob("best_*"))) < 3 * len(METHODS)
+
+
+def _members_of_group(group):
+    """Processes of a group that are still running, zombies aside."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            members += [path.parent.name] if int(its_group) == group and state != "Z" else []
+    return members
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

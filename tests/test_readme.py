@@ -78,3 +78,16 @@ def test_rare_classes_are_those_of_the_confusion_matrices():
             for matrix in runs.values()
         ]
         assert cell == f"{statistics.mean(accuracies):.1f} ± {statistics.stdev(accuracies):.1f}"
+
+
+def test_cost_against_dropout_is_the_recorded_benchmark():
+    seconds = {
+        row["work"]: row["seconds"]
+        for row in json.loads((ROOT / "benchmarks" / "results.json").read_text())["stages"]
+    }
+    ours, other = seconds["gen_descr.py gradFmap/80"], seconds["gen_descr.py varMC, K = 128"]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert (
+        f"cost {ours:.1f} s an iteration, the dropout passes of `varMC` {other:.0f} s: 1/{other / ours:.0f} "
+        in text
+    )
