@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -79,7 +80,7 @@ def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
 
 def command_line() -> str:
     """The command that this process was started with, from the folder of the script."""
-    return " ".join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:

@@ -73,8 +73,9 @@ def _draw(axes: Axes, curve: Curve) -> None:
         label=curve.label,
         color=kind.color,
         marker=kind.marker,
+        markerfacecolor=kind.color if curve.chain.layout.pretrained else "white",
         linestyle=_line_style(curve),
-        markersize=5,
+        markersize=5 if curve.chain.layout.pretrained else 6.5,
         linewidth=1.4,
         capsize=2.5,
         elinewidth=0.9,
@@ -116,9 +117,9 @@ def _line_style(curve: Curve) -> str | tuple:
     chain = curve.chain
     if chain.method.kind.extension:
         return (0, (6, 1.5, 1, 1.5, 1, 1.5))
+    is_shorter = chain.method.kind.has_scales and chain.method.length != chain.experiment.default_length
     if not chain.layout.pretrained:
-        return ":"
+        return (0, (1, 1.5, 4, 1.5)) if is_shorter else ":"
     if len(chain.members) > 1:
         return "-."
-    is_shorter = chain.method.kind.has_scales and chain.method.length != chain.experiment.default_length
     return "--" if is_shorter else "-"

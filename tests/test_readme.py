@@ -65,6 +65,10 @@ def test_label_saving_and_area_are_of_the_published_figure():
     text = " ".join((ROOT / "README.md").read_text().split())
     assert f"needs {label_saving(ours, other, 88):.0%} fewer labels than `varMC` to reach 88%" in text
     assert f"{difference:+.1f} points larger [{low:+.1f}, {high:+.1f}: 95% interval" in text
+    curves, _ = read_json(ROOT / "images" / "mnist-fig3.json", MNIST)
+    named = {curve.chain.kind: curve for curve in curves}
+    saving = label_saving(named["gradFmap/80"], named["gradFmap/80 random init"], 88)
+    assert f"needs {saving:.0%} fewer labels to reach 88% than from random weights" in text
 
 
 def test_rare_classes_are_those_of_the_confusion_matrices():
