@@ -1,11 +1,16 @@
 """SVHN: the reader on generated .mat files, ResNet-10, and every method end to end."""
 
+from dataclasses import replace
+from pathlib import Path
+from urllib.error import URLError
+
 import numpy as np
 import pytest
 import scipy.io
 import torch
 import torch.nn.functional as F
 from conftest import call, snapshot
+from test_curves import make_chain
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from fisher_al.data import Images
@@ -13,7 +18,9 @@ from fisher_al.descriptors import ForwardPass
 from fisher_al.errors import UserError
 from fisher_al.layout import Layout
 from fisher_al.methods import METHOD_KINDS, parse_method
+from fisher_al.published import published_mean
 from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
+from svhn.custom_datasets import svhn as svhn_files
 from svhn.custom_datasets.svhn import read_svhn
 from svhn.custom_models.resnet10 import ResNet10
 from svhn.experiment import EXPERIMENTS, SVHN
@@ -105,6 +112,39 @@ def test_options_that_do_not_fit(options, message, tmp_path):
     assert outcome.code == 2
     assert message in outcome.err
     assert len(outcome.err.splitlines()) == 1
+
+
+def write_half(url, root, filename, md5):
+    (Path(root) / filename).write_bytes(b"half a file")
+    raise URLError("connection lost")
+
+
+def test_a_broken_download_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(svhn_files, "download_url", write_half)
+    outcome = svhn("run.py", "--datadir", tmp_path, "--initial", "--run-stop", 1)
+    assert outcome.code == 2
+    assert "train_32x32.mat: not there, and it cannot be downloaded" in outcome.err
+    assert "connection lost" in outcome.err
+    assert snapshot(tmp_path) == {}
+
+
+def test_a_download_arrives_under_its_name(tmp_path, monkeypatch):
+    def write_whole(url, root, filename, md5):
+        assert (url, md5) == (svhn_files.SVHN.split_list["extra"][0], svhn_files.SVHN.split_list["extra"][2])
+        (Path(root) / filename).write_bytes(b"a file")
+
+    monkeypatch.setattr(svhn_files, "download_url", write_whole)
+    path = tmp_path / "raw" / "extra_32x32.mat"
+    svhn_files._download(path.parent, "extra", path)
+    assert snapshot(tmp_path) == {"raw/extra_32x32.mat": b"a file"}
+
+
+def test_the_papers_curves_are_found():
+    chain = replace(
+        make_chain(Path()), experiment=SVHN, method=parse_method("gradFmap/768", SVHN), budget=SVHN.budget
+    )
+    assert published_mean(chain)[[0, 9]].tolist() == [75.75, 85.65]
+    assert published_mean(replace(chain, budget=125)) is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "no images", "wrong shape", "wrong labels"])

@@ -1,6 +1,7 @@
 """SVHN through torchvision, with every file verified; or other files of its format, named as such."""
 
 import os
+import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import SVHN
-from torchvision.datasets.utils import check_md5
+from torchvision.datasets.utils import check_md5, download_url
 
 from fisher_al.errors import UserError
 from fisher_al.experiment import RawSplits
@@ -60,8 +61,11 @@ def _read(raw: Path, split: str, verify: bool) -> tuple[Tensor, Tensor]:
 def _download(raw: Path, split: str, path: Path) -> None:
     raw.mkdir(parents=True, exist_ok=True)
     try:
-        with open(os.devnull, "w") as devnull, redirect_stdout(devnull), redirect_stderr(devnull):
-            SVHN(str(raw), split, download=True)
+        # torchvision leaves half a file behind when interrupted, so it works in a folder of its own
+        with tempfile.TemporaryDirectory(dir=raw, prefix=".downloading-") as scratch:
+            with open(os.devnull, "w") as devnull, redirect_stdout(devnull), redirect_stderr(devnull):
+                download_url(SVHN.split_list[split][0], scratch, path.name, SVHN.split_list[split][2])
+            os.replace(Path(scratch) / path.name, path)
     except (RuntimeError, OSError) as error:
         names = ", ".join(name for _, name, _ in SVHN.split_list.values())
         raise UserError(
