@@ -89,16 +89,14 @@ def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
         raise UserError(f"{path}: not found; name a JSON file that run_plot.py wrote")
     try:
         content = json.loads(path.read_text())
-        dataset, metric = content["dataset"], str(content["metric"])
-        curves = []
-        if dataset == experiment.name:
-            curves = [_curve(entry, experiment) for entry in content["curves"]]
+        dataset, metric, entries = content["dataset"], str(content["metric"]), content["curves"]
+        curves = [_curve(entry, experiment) for entry in entries if dataset == experiment.name]
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"{path}: not the JSON of curves ({error!r}); write it again with run_plot.py"
         ) from error
-    if dataset != experiment.name or not curves:
-        raise UserError(f"{path}: {len(content['curves'])} curves of {dataset}, not of {experiment.name}")
+    if not curves:
+        raise UserError(f"{path}: {len(entries)} curves of {dataset}; curves of {experiment.name} are needed")
     return curves, metric
 
 

@@ -97,6 +97,8 @@ BROKEN = (
     "[]",
     '{"dataset": "MNIST"}',
     '{"dataset": "X", "curves": [], "metric": "best"}',
+    '{"dataset": "X", "metric": "best"}',
+    '{"dataset": "X", "curves": 3, "metric": "best"}',
     '{"dataset": "MNIST", "metric": "best", "curves": [{"runs": {}}]}',
 )
 
