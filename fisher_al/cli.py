@@ -161,7 +161,10 @@ def add_campaign_options(parser: Parser) -> None:
         default=[1],
         help="networks for varMC, entMC, baldMC; several sizes are several curves",
     )
-    parser.add_argument("--figure", help="the curves of one of the paper's figures, e.g. fig2")
+    parser.add_argument(
+        "--figure",
+        help="the curves of one of the paper's figures, e.g. fig2, instead of --methods, -ens and -unsup",
+    )
     parser.add_argument("--iterations", type=count, help="AL iterations B" + PROTOCOL)
 
 
@@ -176,6 +179,15 @@ def add_start_option(parser: Parser, several: bool = False) -> None:
         default=[1] if several else 1,
         help="1: from the pretrained model, 0: from random weights",
     )
+
+
+def add_figure_options(parser: Parser, experiments: Experiments) -> None:
+    """Which results to show and where to put the figures, for scripts that draw."""
+    add_common_options(parser, experiments)
+    add_campaign_options(parser)
+    add_sampling_options(parser)
+    add_start_option(parser, several=True)
+    parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
 
 
 def add_stage_options(parser: Parser) -> None:

@@ -30,10 +30,7 @@ from fisher_al.plotting import Saving, plot_curves
 def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     """`run_plot.py`: figure, files and printed tables of the accuracy curves, one set per imbalance ratio."""
     parser = Parser("Plot accuracy over the labeled share of the pool, and write the numbers.")
-    cli.add_common_options(parser, experiments)
-    cli.add_campaign_options(parser)
-    cli.add_sampling_options(parser)
-    cli.add_start_option(parser, several=True)
+    cli.add_figure_options(parser, experiments)
     parser.add_argument(
         "--metric",
         choices=list(METRICS),
@@ -48,7 +45,6 @@ def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
         help="compare the labels to here (default: the reference's best)",
     )
     parser.add_argument("--data", type=Path, help="draw this JSON of an earlier run_plot.py, not the runs")
-    parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
     args = parser.parse_args(arguments)
     experiment = experiments.choose(args)
     curves = _find_curves(experiment, args)

@@ -37,15 +37,11 @@ METHODS = ["varMC", "gradFmap/80", "gradAbl/80"]
 def visualize_tsne_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     """`visualize_tsne.py`: confusion matrices and t-SNE of the test images, one panel per method."""
     parser = Parser("Show which test images are misclassified: confusion matrices, and t-SNE of the images.")
-    cli.add_common_options(parser, experiments)
-    cli.add_campaign_options(parser)
-    cli.add_sampling_options(parser)
-    cli.add_start_option(parser, several=True)
+    cli.add_figure_options(parser, experiments)
     parser.add_argument("-b", "--batch", type=cli.count, default=3, help="iteration to look at")
     parser.add_argument(
         "--classes", type=cli.index, nargs="+", default=[5, 8, 9], help="classes whose accuracy is told"
     )
-    parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
     args = parser.parse_args(arguments)
     if not args.figure:
         args.methods = args.methods or METHODS
