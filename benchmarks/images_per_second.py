@@ -3,8 +3,8 @@
 import torch
 from machine import operations_of, seconds_of
 
-from fisher_al.data import Images
 from fisher_al.descriptors import describe
+from fisher_al.images import Images
 from fisher_al.steps import Trainer
 from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
 from svhn.experiment import SVHN

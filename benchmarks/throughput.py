@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from machine import seconds_of
 
-from fisher_al.data import Images
+from fisher_al.images import Images
 from fisher_al.network import seeded_network
 from fisher_al.runner import ChainTask, InitialModel, run_tasks
 from fisher_al.steps import Trainer

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fisher_al.cli import override_schedule
+from fisher_al.distributed import process_count
 from fisher_al.errors import UserError
 from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment, PaperFigure
@@ -68,6 +69,18 @@ def data_folder(experiment: Experiment, args: argparse.Namespace) -> Path:
     return args.datadir / experiment.name
 
 
+def _layout(
+    experiment: Experiment,
+    args: argparse.Namespace,
+    run: str,
+    ratio: float,
+    pretrained: bool,
+    ensemble_size: int,
+) -> Layout:
+    folder, as_lists = data_folder(experiment, args), experiment.folder is not None
+    return Layout(folder, run, ratio, args.noisy_ratio, pretrained, ensemble_size, as_lists)
+
+
 def _runs(experiment: Experiment, args: argparse.Namespace) -> list[str]:
     stop = experiment.runs if args.run_stop is None else args.run_stop
     if stop <= args.run_start:
@@ -91,7 +104,7 @@ def make_initial_models(experiment: Experiment, args: argparse.Namespace, device
     return [
         InitialModel(
             experiment,
-            Layout(data_folder(experiment, args), run, ratio, args.noisy_ratio, pretrained, ensemble_size),
+            _layout(experiment, args, run, ratio, pretrained, ensemble_size),
             member,
             schedule,
             args.seed,
@@ -107,18 +120,17 @@ def make_initial_models(experiment: Experiment, args: argparse.Namespace, device
 
 def make_chains(experiment: Experiment, args: argparse.Namespace, device: str) -> list[Chain]:
     """The chains that the options ask for."""
-    folder = data_folder(experiment, args)
     return [
         Chain(
             experiment=experiment,
-            layout=Layout(folder, run, ratio, args.noisy_ratio, curve.pretrained, curve.ensemble_size),
+            layout=_layout(experiment, args, run, ratio, curve.pretrained, curve.ensemble_size),
             method=curve.method,
             training=override_schedule(experiment.training, args),
             iterations=args.iterations or experiment.iterations,
             budget=args.augment_size or experiment.budget,
             mc_samples=args.sample_steps or experiment.mc_samples,
             gen_batch_size=getattr(args, "gen_batch_size", 1),  # run_plot.py describes nothing
-            test_batch_size=default_evaluation_batch_size(device),
+            test_batch_size=default_evaluation_batch_size(device, experiment.image_shape),
             seed=args.seed,
             device=device,
         )
@@ -136,7 +148,7 @@ def plan_chains(chains: Sequence[Chain], replicas: int | None) -> list[ChainTask
     experiment = chains[0].experiment
     can_stack = not list(experiment.network(experiment.num_classes).buffers())
     if replicas is None:
-        replicas = REPLICAS_ON_GPU if can_stack and chains[0].device != "cpu" else 1
+        replicas = REPLICAS_ON_GPU if can_stack and chains[0].device != "cpu" and process_count() == 1 else 1
     if replicas > 1 and not can_stack:
         raise UserError(
             f"--replicas {replicas}: the network of {experiment.name} has batch-norm statistics and cannot "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 import torch
 
+from fisher_al.distributed import process_group
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.memory import keep_freed_memory
@@ -55,7 +57,9 @@ def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | N
     """Run `main` on `arguments` (default: the command line); UserError: one line on stderr, exit code 2."""
     keep_freed_memory()
     try:
-        sys.exit(main(sys.argv[1:] if arguments is None else arguments))
+        with process_group():
+            code = main(sys.argv[1:] if arguments is None else arguments)
+        sys.exit(code)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -220,9 +224,10 @@ def add_step_options(parser: Parser) -> None:
 
 
 def choose_device(gpu: int) -> str:
-    """Name of the GPU's device, or of the CPU where there is no GPU."""
+    """Name of the GPU's device, or of the CPU where there is no GPU; torchrun gives every process its own."""
     if not torch.cuda.is_available():
         return "cpu"
+    gpu += int(os.environ.get("LOCAL_RANK", 0))
     if gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
     torch.backends.cudnn.deterministic = True  # the same picks when a run is repeated

@@ -1,10 +1,7 @@
-"""From raw files to the tensors that the stages work on: pool, validation and test images."""
+"""From raw files to the images that the stages work on: pool, validation and test sets."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,71 +10,15 @@ from torch import Tensor
 
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
+from fisher_al.folder_images import load_folder_data
+from fisher_al.folder_lists import prepare_pool_list, read_list
+from fisher_al.images import Data, Images
 from fisher_al.layout import Layout
 from fisher_al.pools import imbalanced_indices, noisy_labels, split_validation
 from fisher_al.seeds import derive_generator
 from fisher_al.storage import load_tensors, save_tensors
 
 SPLITS = ("training", "test", "train-split", "val-split")
-
-# Up to this size a set is normalised once and kept as float; a larger one stays uint8 until it is used.
-FLOAT_CACHE_BYTES = 2**30
-
-
-class Images:
-    """Labeled images on one device, served in batches as normalised network inputs.
-
-    images : uint8 (N, H, W) or (N, H, W, channels); labels : int64 (N,).
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor, experiment: Experiment, device: torch.device | str):
-        self.labels = labels.to(device)
-        images = images.to(device)
-        # Channels come first in shape but stay last in memory, where convolutions are fastest.
-        self._images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-        self._mean = torch.tensor(experiment.mean, device=device).view(1, -1, 1, 1)
-        self._std = torch.tensor(experiment.std, device=device).view(1, -1, 1, 1)
-        if 4 * images.numel() <= FLOAT_CACHE_BYTES:
-            self._images = self._normalise(self._images)
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        if images.is_floating_point():
-            return images
-        inputs = images.float().div_(255).sub_(self._mean).div_(self._std)
-        return inputs.contiguous(memory_format=torch.channels_last)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def device(self) -> torch.device:
-        return self.labels.device
-
-    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """(inputs, labels) of the images at `chosen`, indices on the same device or a slice."""
-        return self._normalise(self._images[chosen]), self.labels[chosen]
-
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (inputs, labels) of all images in sequence."""
-        for start in range(0, len(self), batch_size):
-            yield self[start : start + batch_size]
-
-    @classmethod
-    def joined(cls, parts: Sequence[tuple[Images, Tensor]]) -> Images:
-        """The chosen images of several sets of one kind, one set after another."""
-        joined = copy.copy(parts[0][0])
-        joined.labels = torch.cat([images.labels[chosen.to(images.device)] for images, chosen in parts])
-        joined._images = torch.cat([images._images[chosen.to(images.device)] for images, chosen in parts])
-        return joined
-
-
-@dataclass(frozen=True)
-class Data:
-    """The three sets that a run works on."""
-
-    pool: Images
-    validation: Images
-    test: Images
 
 
 def prepare_processed(experiment: Experiment, layout: Layout) -> None:
@@ -128,6 +69,9 @@ def prepare_pool(experiment: Experiment, layout: Layout, seed: int, verify: bool
 
     With `verify`, raises UserError if the pool that is there was not drawn from this seed.
     """
+    if experiment.folder is not None:
+        prepare_pool_list(experiment, layout, seed, verify)
+        return
     prepare_processed(experiment, layout)
     path = layout.pool()
     if not layout.pool_is_biased or (path.is_file() and not verify):
@@ -164,8 +108,17 @@ def load_split(path: Path, experiment: Experiment, mmap: bool = False) -> tuple[
     return images, labels
 
 
+def pool_size(experiment: Experiment, layout: Layout) -> int:
+    """Number of images in the pool of `layout`, which is there."""
+    if experiment.folder is not None:
+        return len(read_list(layout.pool(), experiment.num_classes)[1])
+    return len(load_split(layout.pool(), experiment, mmap=True)[1])
+
+
 def load_data(experiment: Experiment, layout: Layout, seed: int, device: str) -> Data:
     """Read, or first make, the sets of `layout`; the last ones stay in memory for the next stage."""
+    if experiment.folder is not None:
+        return load_folder_data(experiment, layout, seed, device)
     prepare_pool(experiment, layout, seed)
     paths = (layout.pool(), layout.processed("val-split"), layout.processed("test"))
     return Data(*(_load_images(path, path.stat().st_mtime_ns, experiment, device) for path in paths))

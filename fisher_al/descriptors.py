@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fisher_al.data import Images
+from fisher_al.distributed import gather_rows
+from fisher_al.evaluation import shared_batches
+from fisher_al.images import Images
 
 
 class ForwardPass:
@@ -75,6 +77,26 @@ def average_positions(activation: Tensor, leading: int) -> Tensor:
     return activation.flatten(leading + 1).mean(leading + 1) if activation.dim() > leading + 1 else activation
 
 
+def describe_in_blocks(
+    network: nn.Module,
+    images: Images,
+    scales: Sequence[str],
+    batch_size: int,
+    *channels: Callable[[ForwardPass, Tensor], Tensor],
+) -> Iterator[Tensor]:
+    """Describe every image by z and by what `channels` make of its forward pass and label.
+
+    Each channel maps (ForwardPass, labels) of a batch to (batch, L). Yields blocks (n, L, 1 + len(channels))
+    of successive images on the CPU, z at [..., 0]. The network is put into eval mode, so gradients of a
+    batch are per-image. Several processes share the work, and each has all of its outcome.
+    """
+    network.eval()
+    for chunk, inputs, labels in shared_batches(images, batch_size):
+        one_pass = ForwardPass(network, inputs, scales)
+        columns = [one_pass.features, *(channel(one_pass, labels) for channel in channels)]
+        yield gather_rows(torch.stack(columns, dim=2), batch_size, len(chunk)).cpu()
+
+
 def describe(
     network: nn.Module,
     images: Images,
@@ -82,15 +104,5 @@ def describe(
     batch_size: int,
     *channels: Callable[[ForwardPass, Tensor], Tensor],
 ) -> Tensor:
-    """Describe every image by z and by what `channels` make of its forward pass and label.
-
-    Each channel maps (ForwardPass, labels) of a batch to (batch, L). Returns (N, L, 1 + len(channels)) on
-    the CPU, z at [..., 0]. The network is put into eval mode, so gradients of a batch are per-image.
-    """
-    network.eval()
-    described = []
-    for inputs, labels in images.batches(batch_size):
-        one_pass = ForwardPass(network, inputs, scales)
-        columns = [one_pass.features, *(channel(one_pass, labels) for channel in channels)]
-        described.append(torch.stack(columns, dim=2).cpu())
-    return torch.cat(described)
+    """The blocks of `describe_in_blocks` as one tensor (N, L, 1 + len(channels))."""
+    return torch.cat(list(describe_in_blocks(network, images, scales, batch_size, *channels)))

@@ -21,6 +21,7 @@ class Layout:
     noisy_ratio: float = 0.0
     pretrained: bool = True
     ensemble_size: int = 1
+    as_lists: bool = False  # the images are files, of which lists are kept
 
     @property
     def name(self) -> str:
@@ -51,10 +52,16 @@ class Layout:
         """`split` is training, test, train-split or val-split."""
         return self.folder / "processed" / f"{split}.pt"
 
+    def processed_list(self, split: str) -> Path:
+        """`split` is train or val."""
+        return self.folder / "processed" / f"{split}_list.txt"
+
     def pool(self) -> Path:
         """Images and labels of the biased pool; the processed train-split where there is no bias."""
+        if self.as_lists and self.pool_is_biased:
+            return self.run_folder / f"full_train_list_{self._pool_tag}.txt"
         if not self.pool_is_biased:
-            return self.processed("train-split")
+            return self.processed_list("train") if self.as_lists else self.processed("train-split")
         return self.run_folder / "data" / f"train_{self._pool_tag}.pt"
 
     def initial_checkpoint(self, member: int = 0) -> Path:

@@ -48,6 +48,34 @@ def imbalanced_indices(labels: Tensor, ratio: float, num_classes: int, generator
     return kept.sort().values
 
 
+def thinned_classes(labels: Tensor, ratio: float, num_classes: int, generator: torch.Generator) -> Tensor:
+    """Indices (ascending) that keep a random half of the classes whole and cut every other class.
+
+    Each of the others keeps round(its number of images / `ratio`) random ones, but at least one (the
+    protocol of ImageNet). A ratio of 1 keeps every image.
+    """
+    if ratio == 1:
+        return torch.arange(len(labels))
+    kept = torch.ones(len(labels), dtype=torch.bool)
+    for label in torch.randperm(num_classes, generator=generator)[: num_classes // 2].tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        kept[members] = False
+        kept[_draw(members, max(1, round(len(members) / ratio)), generator)] = True
+    return kept.nonzero().squeeze(1)
+
+
+def split_holdout(labels: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Split indices of `labels` (N,) into (kept, held out), the latter a random `share` of every class."""
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        held_out[_draw(members, round(share * len(members)), generator)] = True
+    kept = ~held_out
+    if not (kept.any() and held_out.any()):
+        raise UserError(f"--holdout {share}: leaves no image on one side; choose a share nearer to 0.5")
+    return kept.nonzero().squeeze(1), held_out.nonzero().squeeze(1)
+
+
 def noisy_labels(labels: Tensor, ratio: float, num_classes: int, generator: torch.Generator) -> Tensor:
     """Copy of `labels` (N,) in which round(`ratio` N) random ones are redrawn uniformly from all classes."""
     noisy = labels.clone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from fisher_al import cli
 from fisher_al.campaign import data_folder, make_chains, make_initial_models, plan_chains
 from fisher_al.cli import Experiments, Parser, choose_device
 from fisher_al.curves import collect_curves, print_results
+from fisher_al.distributed import launch, main_first, process_count
 from fisher_al.errors import UserError
 from fisher_al.layout import format_ratio
 from fisher_al.runner import InitialModel, Task, run_tasks
@@ -36,8 +38,16 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
         help="networks (of several runs or of an ensemble) to train in one batched step "
         "(default: 10 on a GPU, 1 on the CPU, where --jobs is faster)",
     )
+    parser.add_argument(
+        "--nproc",
+        type=cli.count,
+        default=1,
+        help="processes, each with its own GPU, that share the images of one chain after another",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     args = parser.parse_args(arguments)
+    if args.nproc > 1 and process_count() == 1 and not args.dry_run:
+        return launch(args.nproc, [sys.executable, sys.argv[0], *arguments])
     experiment = experiments.choose(args)
     device = choose_device(args.gpu)
     if args.initial:
@@ -50,7 +60,8 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
         return 0
     cli.announce(device)
     for task in tasks:
-        task.prepare()
+        with main_first():
+            task.prepare()
     failed = run_tasks(tasks, args.jobs, "model" if args.initial else "iteration")
     if args.initial:
         done = sum(task.done for task in tasks)

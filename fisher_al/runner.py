@@ -17,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 from fisher_al.checkpoints import require_settings
-from fisher_al.data import load_split, prepare_pool
+from fisher_al.data import pool_size, prepare_pool
+from fisher_al.distributed import is_main, process_count
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
 from fisher_al.memory import keep_freed_memory
@@ -69,7 +70,7 @@ class InitialModel:
         prepare_pool(self.experiment, self.layout, self.seed, verify=True)
         if self.done:
             path = self.layout.initial_checkpoint(self.member)
-            settings = initial_settings(self.layout, self.schedule, self.seed)
+            settings = initial_settings(self.experiment, self.layout, self.schedule, self.seed)
             require_settings(path, settings, "run the command again")
 
     def run(self, on_progress: OnProgress) -> None:
@@ -157,8 +158,7 @@ def _prepare(chain: Chain) -> None:
             if path.is_file():
                 require_settings(path, chain.settings, "run the command again")
     prepare_pool(chain.experiment, chain.layout, chain.seed)
-    _, labels = load_split(chain.layout.pool(), chain.experiment, mmap=True)
-    require_budget(chain, len(labels), chain.iterations)
+    require_budget(chain, pool_size(chain.experiment, chain.layout), chain.iterations)
 
 
 Task = InitialModel | ChainTask
@@ -170,7 +170,8 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str) -> list[tuple[Task, E
     A task that fails does not stop the others; the failed ones come back with their errors.
     """
     todo = [task for task in tasks if task.done < task.total]
-    with tqdm(total=sum(task.total for task in tasks), unit=unit, dynamic_ncols=True, miniters=0) as bar:
+    total = sum(task.total for task in tasks)
+    with tqdm(total=total, unit=unit, dynamic_ncols=True, miniters=0, disable=not is_main()) as bar:
 
         def on_progress(text: str = "") -> None:
             bar.set_postfix_str(text, refresh=False)
@@ -189,6 +190,8 @@ def _run_in_turn(todo: Sequence[Task], on_progress: OnProgress) -> list[tuple[Ta
         try:
             task.run(on_progress)
         except Exception as error:
+            if process_count() > 1:  # the other processes are in the middle of this task
+                raise
             failed.append((task, error))
     return failed
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from fisher_al import cli
 from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
+from fisher_al.distributed import is_main
 from fisher_al.errors import UserError
 from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment
@@ -71,7 +72,7 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
 @contextmanager
 def _epoch_bar(epochs: int) -> Iterator[OnEpoch]:
     """Progress bar that appears with the first epoch, so that an earlier error stands alone."""
-    with tqdm(total=epochs, unit="epoch", delay=1e-3) as bar:
+    with tqdm(total=epochs, unit="epoch", delay=1e-3, disable=not is_main()) as bar:
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             bar.set_postfix_str(f"{accuracy:.2f}%", refresh=False)
@@ -105,7 +106,8 @@ def _step(
         budget=budget,
         mc_samples=args.sample_steps or experiment.mc_samples,
         gen_batch_size=args.gen_batch_size,
-        test_batch_size=getattr(args, "test_batch_size", None) or default_evaluation_batch_size(device),
+        test_batch_size=getattr(args, "test_batch_size", None)
+        or default_evaluation_batch_size(device, experiment.image_shape),
         seed=args.seed,
         device=device,
     )
@@ -132,4 +134,5 @@ def _stage_layout(experiment: Experiment, args: argparse.Namespace, pretrained: 
         )
     folder = args.save_folder or args.datadir / experiment.name
     ratio = args.imbalance_ratio or max(experiment.imbalance_ratios)
-    return Layout(folder, args.run_folder, ratio, args.noisy_ratio, pretrained, args.ensemble_size)
+    as_lists = experiment.folder is not None
+    return Layout(folder, args.run_folder, ratio, args.noisy_ratio, pretrained, args.ensemble_size, as_lists)

@@ -1,4 +1,4 @@
-"""One step of SGD: of one network, or of several side by side; on a GPU recorded as a CUDA graph."""
+"""One step of SGD: of one network, in one or many processes, or of several networks side by side."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn.parallel import DistributedDataParallel
 
+from fisher_al.distributed import process_count
 from fisher_al.experiment import Schedule
 
 Step = Callable[[Tensor, Tensor], None]
@@ -18,22 +21,39 @@ Step = Callable[[Tensor, Tensor], None]
 WARM_UP_STEPS = 3
 
 
+def autocast_type(device: str) -> torch.dtype | None:
+    """Half precision to train in on `device`: a GPU's bfloat16, or float16 if it has none; on a CPU None."""
+    if device == "cpu":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
 class Trainer:
     """SGD on the cross-entropy of one network, or of several replicas in one batched step.
 
     networks : of one architecture, on one device; several must have no buffers (batch-norm statistics).
     Replicas keep their own weights and see their own batches, but share every operation: their weights
     become slices of stacked tensors. `step(inputs, labels)` takes (N, ...) and (N,) for one network,
-    (R, N, ...) and (R, N) for R replicas.
+    (R, N, ...) and (R, N) for R replicas. One network may train in several processes, each with its share
+    of every batch; and in half precision, `autocast`, with the loss scaled where that is float16.
     """
 
-    def __init__(self, networks: Sequence[nn.Module], schedule: Schedule):
+    def __init__(
+        self, networks: Sequence[nn.Module], schedule: Schedule, autocast: torch.dtype | None = None
+    ):
         device = next(networks[0].parameters()).device
+        self._autocast = torch.autocast(device.type, autocast, enabled=autocast is not None)
+        self._scaler = GradScaler(device.type, enabled=autocast is torch.float16)
         if len(networks) == 1:
             self._network = networks[0]
             parameters = list(self._network.parameters())
+            if process_count() > 1:
+                devices = None if device.type == "cpu" else [device]
+                self._network = DistributedDataParallel(self._network, device_ids=devices)
             step = self._step_alone
         else:
+            if process_count() > 1:
+                raise ValueError("networks side by side train in one process")
             if any(True for _ in networks[0].buffers()):
                 raise ValueError("networks with buffers cannot train side by side")
             self._weights, _ = stack_module_state(list(networks))
@@ -43,16 +63,17 @@ class Trainer:
             self._gradients = vmap(grad(_loss_of(networks[0])))
             parameters = list(self._weights.values())
             step = self._step_side_by_side
-        # a recorded graph reads the learning rate from the device
+        recorded = device.type == "cuda" and autocast is None and process_count() == 1
         rate = schedule.learning_rate
         self._optimizer = torch.optim.SGD(
             parameters,
-            lr=torch.tensor(rate, device=device) if device.type == "cuda" else rate,
+            # a recorded graph reads the learning rate from the device
+            lr=torch.tensor(rate, device=device) if recorded else rate,
             momentum=schedule.momentum,
             weight_decay=schedule.weight_decay,
             fused=True,
         )
-        self.step: Step = _RecordedStep(step, device) if device.type == "cuda" else step
+        self.step: Step = _RecordedStep(step, device) if recorded else step
 
     def set_learning_rate(self, rate: float) -> None:
         """Learning rate of the steps to come."""
@@ -64,8 +85,11 @@ class Trainer:
 
     def _step_alone(self, inputs: Tensor, labels: Tensor) -> None:
         self._optimizer.zero_grad()
-        F.cross_entropy(self._network(inputs), labels).backward()
-        self._optimizer.step()
+        with self._autocast:
+            loss = F.cross_entropy(self._network(inputs), labels)
+        self._scaler.scale(loss).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
 
     def _step_side_by_side(self, inputs: Tensor, labels: Tensor) -> None:
         weights = {name: weight.detach() for name, weight in self._weights.items()}

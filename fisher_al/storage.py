@@ -2,15 +2,19 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fisher_al.errors import UserError
+
+# From this size on, what is written row by row is put together in a file.
+MAPPED_BYTES = 2**28
 
 
 @contextmanager
@@ -35,6 +39,30 @@ def save_tensors(content: Any, path: Path) -> None:
         torch.save(content, temporary)
 
 
+def save_rows(blocks: Iterable[Tensor], count: int, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write one tensor of `count` rows, given as successive blocks of them.
+
+    A large one is put together in a file beside `path` that is mapped into memory: what it takes of the
+    memory is what the system can take back.
+    """
+    scratch = path.with_name(f".{path.stem}.{os.getpid()}.tmp.rows")
+    content, at = None, 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for block in blocks:
+            if content is None:
+                shape = torch.Size((count, *block.shape[1:]))
+                if shape.numel() * dtype.itemsize <= MAPPED_BYTES:
+                    content = torch.empty(shape, dtype=dtype)
+                else:
+                    content = torch.from_file(str(scratch), True, shape.numel(), dtype=dtype).view(shape)
+            content[at : at + len(block)] = block
+            at += len(block)
+        save_tensors(content, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
     """Read what `save_tensors` wrote; UserError with the advice `otherwise` if it is missing or broken.
 
@@ -48,13 +76,13 @@ def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
         raise UserError(f"{path}: truncated or not a tensor file; delete it and {otherwise}") from error
 
 
-def save_indices(indices: torch.Tensor, path: Path) -> None:
+def save_indices(indices: Tensor, path: Path) -> None:
     """Write pool indices as an int64 `.npy` file."""
     with atomic_write(path) as temporary:
         np.save(temporary, indices.cpu().numpy().astype(np.int64))
 
 
-def load_indices(path: Path, size: int, pool_size: int, otherwise: str) -> torch.Tensor:
+def load_indices(path: Path, size: int, pool_size: int, otherwise: str) -> Tensor:
     """Read `size` distinct pool indices; UserError with the advice `otherwise` if the file is not that."""
     if not path.is_file():
         raise UserError(f"{path}: not found; {otherwise}")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fisher_al.data import Images
+from fisher_al.distributed import align_buffers, process_count, process_rank
 from fisher_al.errors import UserError
 from fisher_al.evaluation import EVALUATION_BATCH_SIZE, BestSoFar
 from fisher_al.experiment import Schedule
+from fisher_al.images import Images
 from fisher_al.steps import Trainer
 from fisher_al.tasks import Task, classification
 
@@ -57,15 +58,18 @@ def fit(
     task: Task = classification,
     evaluation_batch_size: int = EVALUATION_BATCH_SIZE,
     on_epoch: OnEpoch | None = None,
+    autocast: torch.dtype | None = None,
 ) -> list[FitResult]:
     """Train the replicas' networks in place, and keep of each the epoch that is best on `test`.
 
-    All replicas choose equally many images. Test and validation passes go only as far as it takes to know
-    the best epoch. `on_epoch(epoch, accuracy)` reports the best test accuracy so far, averaged over replicas.
+    All replicas choose equally many images. Of several processes, each trains on its share of every batch.
+    `validation` may be `test` itself. Test and validation passes go only as far as it takes to know the best
+    epoch. `on_epoch(epoch, accuracy)` reports the best test accuracy so far, averaged over replicas. With
+    `autocast`, steps are in that precision where it is safe.
     """
     for replica in replicas:
         replica.network.to(memory_format=torch.channels_last)
-    trainer = Trainer([replica.network for replica in replicas], schedule)
+    trainer = Trainer([replica.network for replica in replicas], schedule, autocast)
     batches = _Batches(replicas, schedule.batch_size, task)
     selections = [_EpochSelection(test, validation, task, evaluation_batch_size) for _ in replicas]
     for epoch in range(schedule.epochs + 1):
@@ -75,6 +79,8 @@ def fit(
                 replica.network.train()
             for inputs, labels in batches.of_next_epoch():
                 trainer.step(inputs, labels)
+            for replica in replicas:
+                align_buffers(replica.network)
         for replica, selection in zip(replicas, selections, strict=True):
             selection.consider(replica.network, epoch, is_last=epoch == schedule.epochs)
         if on_epoch:
@@ -100,39 +106,66 @@ class _Batches:
             chosen[torch.randperm(len(chosen), generator=replica.generator)]
             for chosen, replica in zip(self._chosen, self._replicas, strict=True)
         ]
-        for indices in self._split(torch.stack(orders).to(self._images.device)):
-            batches = [self._task(*self._images[own]) for own in indices]
-            yield batches[0] if len(batches) == 1 else tuple(map(torch.stack, zip(*batches, strict=True)))
+        if len(orders) == 1:
+            return self._of_one(orders[0])
+        return self._of_several(torch.stack(orders).to(self._images.device))
 
-    def _split(self, orders: Tensor) -> list[Tensor]:
-        """Indices (R, N) of each batch. One image alone has no batch-norm statistics: it joins the others."""
-        batches = list(orders.split(self._batch_size, dim=1))
-        if self._has_buffers and batches[-1].shape[1] == 1:
-            if len(batches) == 1 or self._batch_size == 1:
-                raise UserError("batch-norm needs two images a step: raise --batch-size or --augment-size")
-            batches[-2:] = [torch.cat(batches[-2:], dim=1)]
-        return batches
+    def _of_one(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        shares = [batch[process_rank() :: process_count()] for batch in self._split(order)]
+        seed = 0
+        if self._images.augments:
+            draw = torch.randint(2**31 - 1, (1,), generator=self._replicas[0].generator)
+            seed = (int(draw) + process_rank()) % 2**31
+        for inputs, labels in self._images.augmented(shares, seed):
+            yield self._task(inputs, labels)
+
+    def _of_several(self, orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in orders.split(self._batch_size, dim=1):
+            batches = [self._task(*self._images[own]) for own in indices]
+            yield tuple(map(torch.stack, zip(*batches, strict=True)))
+
+    def _split(self, order: Tensor) -> Sequence[Tensor]:
+        """Indices of each batch.
+
+        The last one is filled up with the first images, so that every process has equally many, and more
+        than one where there are batch-norm statistics.
+        """
+        least = process_count() * (2 if self._has_buffers else 1)
+        largest = min(self._batch_size, len(order))
+        if largest < least:
+            raise UserError(
+                f"a step on {largest} images is too small: every process needs {least // process_count()}; "
+                "raise --batch-size or --augment-size"
+            )
+        last = len(order) % self._batch_size
+        if last:
+            wanted = max(least, -(-last // process_count()) * process_count())
+            order = torch.cat([order, order[: wanted - last]])
+        return order.split(self._batch_size)
 
 
 class _EpochSelection:
     """Keeps the epoch that is best on test, and the test accuracy of the one that is best on validation."""
 
     def __init__(self, test: Images, validation: Images | None, task: Task, batch_size: int):
-        self._test = BestSoFar(test, task, batch_size)
-        self._validation = BestSoFar(validation, task, batch_size) if validation is not None else None
+        self._test = self._validation = BestSoFar(test, task, batch_size)
+        if validation is not test:
+            self._validation = BestSoFar(validation, task, batch_size) if validation is not None else None
         self.result = FitResult({}, -1, 0.0, 0.0)
 
     def consider(self, network: nn.Module, epoch: int, is_last: bool) -> None:
-        if self._validation is not None:
+        if self._validation is None or self._validation is self._test:
+            best_on_validation = False
+        else:
             self._validation.accuracy(network)
-        best_on_validation = self._validation is not None and self._validation.improved
+            best_on_validation = self._validation.improved
         accuracy = self._test.accuracy(network, to_the_end=is_last or best_on_validation)
         if self._test.improved:
             # clones, as weights of replicas are slices of what they share
             state = network.state_dict()
             self.result.state_dict = {name: values.detach().clone() for name, values in state.items()}
             self.result.epoch, self.result.acc = epoch, accuracy
-        if best_on_validation:
+        if best_on_validation or (self._validation is self._test and self._test.improved):
             self.result.acc_val = accuracy
         if is_last:
             self.result.acc_last = accuracy

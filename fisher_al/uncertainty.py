@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fisher_al.data import Images
+from fisher_al.distributed import gather_rows, process_rank
+from fisher_al.evaluation import shared_batches
+from fisher_al.images import Images
+from fisher_al.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,22 @@ def sample_statistics(
 
     The passes share all layers below the first dropout. `batch_size` bounds images x passes computed at
     once; `generator` lives on the images' device and draws the dropout masks, a fresh one per pass and image.
+    Several processes share the work, and each has all of its outcome.
     """
 
     dropout = partial(byte_dropout, generator=generator)
     network.eval()
     described = []
+    batch_size = max(1, batch_size // samples)
+    seed = generator.initial_seed()
     with torch.inference_mode():
-        for inputs, _ in images.batches(max(1, batch_size // samples)):
+        for chunk, inputs, _ in shared_batches(images, batch_size):
+            # masks depend on which images a batch holds, not on which process computes it
+            generator.manual_seed(derive_seed(seed, int(chunk[0]) + process_rank() * batch_size))
             hidden = network.below_dropout(inputs).repeat(samples, 1, 1, 1)
             hidden = hidden.contiguous(memory_format=torch.channels_last)
             logits = network.above_dropout(hidden, dropout=dropout)
             probabilities = logits.unflatten(0, (samples, len(inputs))).softmax(2)
-            described.append(uncertainty.statistics(probabilities).cpu())
+            statistics = uncertainty.statistics(probabilities)
+            described.append(gather_rows(statistics, batch_size, len(chunk)).cpu())
     return torch.cat(described)

@@ -21,9 +21,10 @@ from fisher_al.checkpoints import load_checkpoint, load_weights
 from fisher_al.cli import Experiments, Parser
 from fisher_al.curve_files import command_line
 from fisher_al.curves import collect_curves
-from fisher_al.data import Images, load_split
+from fisher_al.data import load_split
 from fisher_al.errors import UserError
 from fisher_al.evaluation import predict
+from fisher_al.images import Images
 from fisher_al.layout import format_ratio
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_seed

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from fisher_al.data import Images
 from fisher_al.descriptors import ForwardPass
+from fisher_al.images import Images
 from fisher_al.information import diagonal_information, gaussian_information, trace_correlation
 from fisher_al.pseudo_labels import ESTIMATORS, most_dependent_label
 from fisher_al.views import draw_views
@@ -136,7 +136,7 @@ def test_labels_equal_a_plain_search_over_classes(name, monkeypatch):
 
 MEASURE_MEMORY = """
 import resource, torch
-from fisher_al.data import Images
+from fisher_al.images import Images
 from fisher_al.descriptors import describe
 from fisher_al.pseudo_labels import ESTIMATORS, most_dependent_label
 from fisher_al.views import draw_views

@@ -13,9 +13,9 @@ from conftest import call, snapshot
 from test_curves import make_chain
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from fisher_al.data import Images
 from fisher_al.descriptors import ForwardPass
 from fisher_al.errors import UserError
+from fisher_al.images import Images
 from fisher_al.layout import Layout
 from fisher_al.methods import METHOD_KINDS, parse_method
 from fisher_al.published import published_mean

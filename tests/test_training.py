@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fisher_al.data import Images
 from fisher_al.errors import UserError
 from fisher_al.evaluation import BestSoFar, evaluate, predict
 from fisher_al.experiment import Schedule
+from fisher_al.images import Images
 from fisher_al.steps import Trainer
 from fisher_al.tasks import classification, rotation
 from fisher_al.training import Replica, _Batches, fit
@@ -186,14 +186,15 @@ def test_replicas_side_by_side_equal_one_after_another():
     assert not torch.equal(weights[0], weights[1])
 
 
-def test_one_image_left_over_joins_the_batch_before():
+def test_one_image_left_over_is_joined_by_the_first():
     normalised = torch.nn.Sequential(MNIST.network(10), torch.nn.BatchNorm1d(10))
     train, schedule = make_images(9, 0), Schedule(epochs=1, batch_size=4, learning_rate=0.01, milestones=())
     replica = Replica(normalised, train, torch.arange(9), torch.Generator().manual_seed(0))
-    sizes = [len(labels) for _, labels in _Batches([replica], 4, classification).of_next_epoch()]
-    assert sizes == [4, 5]
+    batches = _Batches([replica], 4, classification)
+    order = torch.tensor([8, 3, 1, 0, 2, 7, 6, 5, 4])
+    assert [batch.tolist() for batch in batches._split(order)] == [[8, 3, 1, 0], [2, 7, 6, 5], [4, 8]]
     fit([replica], train, schedule)
-    with pytest.raises(UserError, match="two images a step"):
+    with pytest.raises(UserError, match="every process needs 2"):
         fit([replace(replica, chosen=torch.arange(1))], train, schedule)
 
 

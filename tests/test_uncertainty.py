@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from fisher_al.data import Images
+from fisher_al.images import Images
 from fisher_al.uncertainty import UNCERTAINTIES, byte_dropout, sample_statistics
 from mnist.experiment import MNIST
 

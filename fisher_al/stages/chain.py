@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from fisher_al.checkpoints import load_checkpoint, load_weights
-from fisher_al.data import Data, load_data
+from fisher_al.data import load_data
 from fisher_al.experiment import Experiment, Schedule
+from fisher_al.images import Data
 from fisher_al.layout import Layout
 from fisher_al.methods import RANDOM, UNCERTAIN, Method
 from fisher_al.network import seeded_network
@@ -67,6 +68,7 @@ class Chain:
     def settings(self) -> dict[str, object]:
         """What a checkpoint records, so that results of other settings are not taken for this chain's."""
         settings = {"seed": self.seed, "augment_size": self.budget, **asdict(self.training)}
+        settings |= self.experiment.input_settings
         if self.method.samples_repeatedly:
             settings["mc_samples"] = self.mc_samples
         if self.method.kind.aug == UNCERTAIN:

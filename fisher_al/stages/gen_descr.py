@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from fisher_al.data import Data
-from fisher_al.descriptors import ForwardPass, describe
+from fisher_al.descriptors import ForwardPass, describe, describe_in_blocks
+from fisher_al.distributed import is_main, wait_for_all
+from fisher_al.evaluation import most_images_at_once
+from fisher_al.images import Data, Images
 from fisher_al.methods import KERNEL_ZG, UNCERTAIN
 from fisher_al.pseudo_labels import (
     ESTIMATORS,
@@ -19,7 +21,7 @@ from fisher_al.pseudo_labels import (
     true_label,
 )
 from fisher_al.stages.chain import Chain
-from fisher_al.storage import save_tensors
+from fisher_al.storage import save_rows, save_tensors
 from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
 from fisher_al.views import draw_views
 
@@ -39,6 +41,7 @@ def gen_descr(chain: Chain, batch: int, member: int = 0) -> bool:
         _write_uncertainty(chain, batch, member, network, data)
     else:
         _write_descriptors(chain, batch, network, data)
+    wait_for_all()
     return True
 
 
@@ -48,14 +51,18 @@ def _write_uncertainty(chain: Chain, batch: int, member: int, network: nn.Module
     samples = max(1, chain.mc_samples // len(chain.members))
     statistics = sample_statistics(network, data.pool, uncertainty, samples, _batch_size(chain), generator)
     content = statistics if len(chain.members) > 1 else uncertainty.score(statistics)
-    save_tensors(content, chain.layout.descriptors("train", chain.method, member))
+    if is_main():
+        save_tensors(content, chain.layout.descriptors("train", chain.method, member))
 
 
 def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data) -> None:
     kind = chain.method.kind
 
-    def described(images, *columns: Column) -> Tensor:
+    def described(images: Images, *columns: Column) -> Tensor:
         return describe(network, images, chain.scales, _batch_size(chain), *columns)
+
+    def pool_in_blocks(column: Column) -> Iterator[Tensor]:
+        return describe_in_blocks(network, data.pool, chain.scales, _batch_size(chain), column)
 
     if kind.borrows_labels:
         columns = _scores_of(true_label), _scores_of(predicted_label), _label_column
@@ -63,16 +70,22 @@ def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data)
         # the search is by z, or by z and the scores of the predicted label
         keys = validation[..., 0] if kind.sub == "gradFmap" else validation[..., [0, 2]]
         rule = nearest_validation_label(keys.to(chain.device), data.validation.labels, chain.widths(network))
-        pool = described(data.pool, _scores_of(rule))
+        blocks = pool_in_blocks(_scores_of(rule))
     else:
         column = _no_scores if kind.aug != KERNEL_ZG else _scores_of(_label_rule(chain, batch, network, data))
-        validation, pool = described(data.validation, column), described(data.pool, column)
-    save_tensors(pool, chain.layout.descriptors("train", chain.method))
+        validation, blocks = described(data.validation, column), pool_in_blocks(column)
+    if not is_main():
+        for _ in blocks:  # this process computes its share; the main one has it all and writes
+            pass
+        return
+    # Scores are too small for float16, and labels beside validation scores too large for bfloat16.
+    dtype = torch.bfloat16 if chain.experiment.half_descriptors else torch.float32
+    save_rows(blocks, len(data.pool), chain.layout.descriptors("train", chain.method), dtype)
     save_tensors(validation, chain.layout.descriptors("val", chain.method))
 
 
 def _batch_size(chain: Chain) -> int:
-    return min(chain.gen_batch_size, MAX_BATCH_SIZE)
+    return min(chain.gen_batch_size, MAX_BATCH_SIZE, most_images_at_once(chain.experiment.image_shape))
 
 
 def _label_rule(chain: Chain, batch: int, network: nn.Module, data: Data) -> LabelRule:
@@ -80,7 +93,7 @@ def _label_rule(chain: Chain, batch: int, network: nn.Module, data: Data) -> Lab
     sub = chain.method.kind.sub
     if sub in ESTIMATORS:
         generator = chain.generator(batch, "views", device=chain.device)
-        image_shape = next(data.pool.batches(1))[0].shape[1:]
+        image_shape = data.pool[torch.tensor([0])][0].shape[1:]
         views = draw_views(chain.mc_samples, image_shape, generator)
         return most_dependent_label(ESTIMATORS[sub], network, chain.scales, views)
     return {"gradAbl": true_label, "grad": predicted_label}[sub]

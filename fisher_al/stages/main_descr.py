@@ -9,10 +9,12 @@ from torch import Tensor
 
 from fisher_al.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
 from fisher_al.checkpoints import save_checkpoint
+from fisher_al.distributed import decided_by_main, is_main, wait_for_all
 from fisher_al.errors import UserError
 from fisher_al.evaluation import predict, predict_probabilities
 from fisher_al.methods import BADGE, CORESET, KERNEL_Z, UNCERTAIN
 from fisher_al.stages.chain import Chain
+from fisher_al.steps import autocast_type
 from fisher_al.storage import load_indices, load_tensors, save_indices
 from fisher_al.training import FitResult, OnEpoch, Replica, fit
 from fisher_al.uncertainty import UNCERTAINTIES
@@ -51,13 +53,16 @@ def main_descr_side_by_side(
         data.validation,
         evaluation_batch_size=chain.test_batch_size,
         on_epoch=on_epoch,
+        autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
     )
     for (chain, member), replica, result in zip(learners, replicas, results, strict=True):
         layout, method, labeled = chain.layout, chain.method, replica.chosen
-        # The checkpoint is written last: where it stands, the iteration is complete.
-        save_indices(labeled, layout.index_list(method, batch + 1, len(labeled)))
-        checkpoint = layout.best_checkpoint(method, batch + 1, len(labeled), member)
-        save_checkpoint(result, chain.settings, checkpoint)
+        if is_main():
+            # The checkpoint is written last: where it stands, the iteration is complete.
+            save_indices(labeled, layout.index_list(method, batch + 1, len(labeled)))
+            checkpoint = layout.best_checkpoint(method, batch + 1, len(labeled), member)
+            save_checkpoint(result, chain.settings, checkpoint)
+    wait_for_all()
     return results
 
 
@@ -97,7 +102,7 @@ def select(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
         return available[most_uncertain(_load_uncertainty(chain, batch)[available], chain.budget)]
     if aug in (CORESET, BADGE):
         return _pick_by_baseline(chain, batch, labeled, available)
-    return _match_misclassified(chain, batch, available).cpu()
+    return _match_misclassified(chain, batch, available)
 
 
 def _load_uncertainty(chain: Chain, batch: int) -> Tensor:
@@ -115,7 +120,7 @@ def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: 
     model = chain.model_path(batch, member)
     if path.is_file() and model.is_file() and path.stat().st_mtime_ns < model.stat().st_mtime_ns:
         raise UserError(f"{path}: older than the model that it should describe, {model}; {advice}")
-    content = load_tensors(path, advice)
+    content = load_tensors(path, advice, mmap=True)
     found = tuple(content.shape) if torch.is_tensor(content) else type(content).__name__
     if found != shape:
         raise UserError(
@@ -138,17 +143,24 @@ def _match_misclassified(chain: Chain, batch: int, available: Tensor) -> Tensor:
 
     network = chain.load_model(batch, 0)
     widths = chain.widths(network)
-    misclassified = (predict(network, data.validation) != data.validation.labels).nonzero().squeeze(1)
+    misclassified = (
+        (predict(network, data.validation, chain.test_batch_size) != data.validation.labels)
+        .nonzero()
+        .squeeze(1)
+    )
     targets = validation[misclassified.cpu()] if len(misclassified) else validation
 
     def features(descriptors: Tensor) -> Tensor:
-        return kernel_features(descriptors[..., parts], widths)
+        return kernel_features(descriptors[..., parts].float(), widths)
 
-    targets = features(targets.to(chain.device))
-    if chain.budget < len(targets):
-        centres = k_centre(targets, chain.budget, chain.generator(batch, "picks"))
-        targets = targets[centres.to(targets.device)]
-    return match(targets, pool, chain.budget, available, features)
+    def matched() -> Tensor:
+        centres = features(targets.to(chain.device))
+        if chain.budget < len(centres):
+            chosen = k_centre(centres, chain.budget, chain.generator(batch, "picks"))
+            centres = centres[chosen.to(centres.device)]
+        return match(centres, pool, chain.budget, available, features).cpu()
+
+    return decided_by_main(matched)
 
 
 def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tensor) -> Tensor:
@@ -159,5 +171,5 @@ def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tens
     seed = chain.own_seed(batch, "picks")
     if chain.method.kind.aug == CORESET:
         return coreset_picks(features, labeled, available, chain.budget, seed)
-    probabilities = predict_probabilities(chain.load_model(batch, 0), pool).cpu()
+    probabilities = predict_probabilities(chain.load_model(batch, 0), pool, chain.test_batch_size).cpu()
     return badge_picks(features, probabilities, available, chain.budget, seed)

@@ -8,11 +8,13 @@ import torch
 
 from fisher_al.checkpoints import save_checkpoint
 from fisher_al.data import load_data
+from fisher_al.distributed import is_main, wait_for_all
 from fisher_al.evaluation import default_evaluation_batch_size, evaluate
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_generator, derive_seed
+from fisher_al.steps import autocast_type
 from fisher_al.tasks import ROTATIONS, rotation
 from fisher_al.training import FitResult, OnEpoch, Replica, fit
 
@@ -37,7 +39,7 @@ def unsup(
     if layout.pretrained:
         generator = derive_generator(seed, layout.run, "pretraining", member)
         replica = Replica(network, data.pool, torch.arange(len(data.pool)), generator)
-        batch_size = default_evaluation_batch_size(device)
+        batch_size = default_evaluation_batch_size(device, experiment.image_shape)
         [result] = fit(
             [replica],
             data.test,
@@ -46,15 +48,22 @@ def unsup(
             rotation,
             evaluation_batch_size=batch_size,
             on_epoch=on_epoch,
+            autocast=autocast_type(device) if experiment.autocast else None,
         )
     else:
-        accuracy = evaluate(network, data.test)
+        batch_size = default_evaluation_batch_size(device, experiment.image_shape)
+        accuracy = evaluate(network, data.test, batch_size=batch_size)
         result = FitResult(network.state_dict(), 0, accuracy, accuracy)
-    settings = initial_settings(layout, schedule, seed)
-    save_checkpoint(result, settings, layout.initial_checkpoint(member))
+    settings = initial_settings(experiment, layout, schedule, seed)
+    if is_main():
+        save_checkpoint(result, settings, layout.initial_checkpoint(member))
+    wait_for_all()
     return result.accuracies["acc"]
 
 
-def initial_settings(layout: Layout, schedule: Schedule, seed: int) -> dict[str, object]:
+def initial_settings(
+    experiment: Experiment, layout: Layout, schedule: Schedule, seed: int
+) -> dict[str, object]:
     """What an initial checkpoint records of how it was made."""
-    return {"seed": seed, **(asdict(schedule) if layout.pretrained else {})}
+    training = {**asdict(schedule), **experiment.input_settings} if layout.pretrained else {}
+    return {"seed": seed, **training}

@@ -62,7 +62,7 @@ class LeNet(nn.Module):
             # position over all of its taps: summed over positions, only channel totals remain.
             live = (activations["conv2"] > 0).flatten(1).unsqueeze(1)
             totals = (gradient @ self.fc1.weight * live).unflatten(2, (channels, -1)).sum(3)
-            positions = activations["conv1"][0, 0].numel()
+            positions = activations["conv1"].shape[2:].numel()
             pooled["conv1"] = totals @ self.conv2.weight.sum((2, 3)) / positions
         return {name: pooled[name] for name in self.scales if name in scales}
 

@@ -1,0 +1,160 @@
+"""Data parallel processes: the same program on several GPUs or machines, as torchrun starts it.
+
+Every process runs the same stages in step. Images are shared out batch by batch, so that a batch holds the
+same images whatever the number of processes; the main process alone writes files.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TextIO
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+# How long the other processes may take to end after one has failed.
+GRACE_SECONDS = 3.0
+
+
+def process_count() -> int:
+    """How many processes work on this together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def process_rank() -> int:
+    """Number of this process among them, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and reports."""
+    return process_rank() == 0
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that the environment announces (torchrun's variables); alone, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield
+        return
+    torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    dist.init_process_group()  # gloo between CPUs, NCCL between GPUs
+    try:
+        with nullcontext() if is_main() else _silenced():
+            yield
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere:
+        out, sys.stdout = sys.stdout, nowhere
+        try:
+            yield
+        finally:
+            sys.stdout = out
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Run the block in the main process first, then in the others, who find its files there."""
+    if not is_main():
+        dist.barrier()
+    yield
+    if is_main() and process_count() > 1:
+        dist.barrier()
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if process_count() > 1:
+        dist.barrier()
+
+
+def share_of(chunk: Tensor, batch_size: int) -> Tensor:
+    """This process's batch of a chunk of up to one batch per process; the last ones may be left empty."""
+    return chunk[process_rank() * batch_size :][:batch_size]
+
+
+def gather_rows(rows: Tensor, batch_size: int, count: int) -> Tensor:
+    """The rows of every process's batch of one chunk, in the chunk's order; `count` in all."""
+    if process_count() == 1:
+        return rows
+    padded = rows.new_zeros(batch_size, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in range(process_count())]
+    dist.all_gather(parts, padded)
+    return torch.cat(parts)[:count]
+
+
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Element by element, the sum of what every process has."""
+    if process_count() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def decided_by_main(decide: Callable[[], Tensor]) -> Tensor:
+    """What the main process computes, an int64 vector on the CPU, in every process."""
+    if process_count() == 1:
+        return decide()
+    values = decide() if is_main() else torch.empty(0, dtype=torch.long)
+    length = torch.tensor([len(values)])
+    dist.broadcast(length, 0)
+    values = values if is_main() else torch.empty(int(length), dtype=torch.long)
+    dist.broadcast(values, 0)
+    return values
+
+
+def align_buffers(network: nn.Module) -> None:
+    """Give every process the main one's buffers, as each takes batch-norm statistics from its own batches."""
+    if process_count() > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def launch(processes: int, command: Sequence[str]) -> int:
+    """Run `command` as so many processes on this machine; returns the exit code of the first to fail, or 0.
+
+    What torchrun does, but a failure is told once: by the main process, or else by the one that failed.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with ExitStack() as stack:
+        started, logs = [], []
+        stack.callback(lambda: [process.kill() for process in started])
+        for rank in range(processes):
+            own = {"RANK": rank, "LOCAL_RANK": rank, **shared}
+            logs.append(stack.enter_context(tempfile.TemporaryFile("w+")))
+            environment = os.environ | {name: str(value) for name, value in own.items()}
+            stderr = None if rank == 0 else logs[rank]
+            started.append(subprocess.Popen(command, env=environment, stderr=stderr))
+        return _first_failure(started, logs)
+
+
+def _first_failure(started: Sequence[subprocess.Popen], logs: Sequence[TextIO]) -> int:
+    while True:
+        codes = [process.poll() for process in started]
+        failed = next((rank for rank, code in enumerate(codes) if code), None)
+        if failed is None and all(code == 0 for code in codes):
+            return 0
+        if failed is not None:
+            time.sleep(GRACE_SECONDS)  # the others may have failed for the same reason
+            if started[0].poll() is None:
+                logs[failed].seek(0)
+                sys.stderr.write(logs[failed].read())
+                return codes[failed]
+            return started[0].returncode or codes[failed]
+        time.sleep(0.1)

@@ -1,0 +1,82 @@
+"""Labeled images: in memory, served as normalised network inputs; and the three sets of a run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fisher_al.experiment import Experiment
+
+# Up to this size a set is normalised once and kept as float; a larger one stays uint8 until it is used.
+FLOAT_CACHE_BYTES = 2**30
+
+
+class Images:
+    """Labeled images on one device, served in batches as normalised network inputs.
+
+    images : uint8 (N, H, W) or (N, H, W, channels); labels : int64 (N,).
+    """
+
+    augments = False  # whether training batches differ from the others
+
+    def __init__(self, images: Tensor, labels: Tensor, experiment: Experiment, device: torch.device | str):
+        self.labels = labels.to(device)
+        images = images.to(device)
+        # Channels come first in shape but stay last in memory, where convolutions are fastest.
+        self._images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+        self._mean = torch.tensor(experiment.mean, device=device).view(1, -1, 1, 1)
+        self._std = torch.tensor(experiment.std, device=device).view(1, -1, 1, 1)
+        if 4 * images.numel() <= FLOAT_CACHE_BYTES:
+            self._images = self._normalise(self._images)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        if images.is_floating_point():
+            return images
+        inputs = images.float().div_(255).sub_(self._mean).div_(self._std)
+        return inputs.contiguous(memory_format=torch.channels_last)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.labels.device
+
+    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """(inputs, labels) of the images at `chosen`, indices on the same device or a slice."""
+        return self._normalise(self._images[chosen]), self.labels[chosen]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) of all images in sequence."""
+        for start in range(0, len(self), batch_size):
+            yield self[start : start + batch_size]
+
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (inputs, labels) of each batch of indices."""
+        for indices in batches:
+            yield self[indices.to(self.device)]
+
+    def augmented(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same for training, at random as `seed` decides; images in memory are served as they are."""
+        return self.stream(batches)
+
+    @classmethod
+    def joined(cls, parts: Sequence[tuple[Images, Tensor]]) -> Images:
+        """The chosen images of several sets of one kind, one set after another."""
+        joined = copy.copy(parts[0][0])
+        joined.labels = torch.cat([images.labels[chosen.to(images.device)] for images, chosen in parts])
+        joined._images = torch.cat([images._images[chosen.to(images.device)] for images, chosen in parts])
+        return joined
+
+
+@dataclass(frozen=True)
+class Data:
+    """The three sets that a run works on."""
+
+    pool: Images
+    validation: Images
+    test: Images

@@ -1,0 +1,80 @@
+"""Images through NVIDIA DALI: read, decoded, cropped and normalised by its own threads, or by the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fisher_al.errors import UserError
+from fisher_al.experiment import ImageFolder
+
+try:
+    from nvidia.dali import fn, pipeline_def, types
+    from nvidia.dali.plugin.base_iterator import LastBatchPolicy
+    from nvidia.dali.plugin.pytorch import DALIClassificationIterator
+except ImportError as error:
+    raise UserError(
+        f"--loader dali: cannot be imported ({error}); pip3 install nvidia-dali-cuda130, "
+        "or give --loader torchvision"
+    ) from error
+
+
+def load(
+    folder: ImageFolder, files: Sequence[str], batch_size: int, device: str, seed: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (inputs, positions in `files`) of every batch, as `ImageFolder.load` has it.
+
+    Inputs are float32 (n, 3, crop, crop), channels last in memory, on `device`. With a seed: a random crop of
+    0.1 to 1 of the area and 0.8 to 1.25 of aspect, mirrored or not; without: the short side scaled to 256 for
+    224 of crop, and the centre.
+    """
+    gpu = None if device == "cpu" else torch.device(device).index or 0
+    pipeline = _pipeline(
+        folder,
+        files,
+        seed is not None,
+        batch_size=batch_size,
+        num_threads=folder.workers,
+        device_id=gpu,
+        seed=seed or 0,
+    )
+    # what the labels of DALI's reader carry is the position in the list, so nothing can lose its place
+    served = DALIClassificationIterator(
+        [pipeline], reader_name="files", last_batch_policy=LastBatchPolicy.PARTIAL
+    )
+    for [batch] in served:
+        yield batch["data"].permute(0, 3, 1, 2), batch["label"].flatten().long().cpu()
+
+
+@pipeline_def
+def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool):
+    from_gpu = "mixed" if torch.cuda.is_available() else "cpu"
+    encoded, positions = fn.readers.file(
+        file_root=str(folder.root), files=list(files), labels=list(range(len(files))), name="files"
+    )
+    if training:
+        images = fn.decoders.image_random_crop(
+            encoded,
+            device=from_gpu,
+            output_type=types.RGB,
+            random_area=[0.1, 1.0],
+            random_aspect_ratio=[0.8, 1.25],
+        )
+        images = fn.resize(images, size=[folder.crop, folder.crop])
+        mirror = fn.random.coin_flip()
+    else:
+        images = fn.decoders.image(encoded, device=from_gpu, output_type=types.RGB)
+        images = fn.resize(images, resize_shorter=round(folder.crop * 256 / 224))
+        mirror = 0
+    inputs = fn.crop_mirror_normalize(
+        images,
+        crop=(folder.crop, folder.crop),
+        mirror=mirror,
+        dtype=types.FLOAT,
+        output_layout="HWC",
+        mean=[255 * value for value in folder.mean],
+        std=[255 * value for value in folder.std],
+    )
+    return inputs, positions

@@ -1,0 +1,64 @@
+"""Images through Pillow and torchvision's transforms: slower than DALI, and everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from fisher_al.experiment import ImageFolder
+from fisher_al.seeds import derive_seed
+
+
+class _Files(Dataset):
+    """The named files as (input, position)."""
+
+    def __init__(self, folder: ImageFolder, files: Sequence[str], seed: int | None):
+        self._root, self._files, self._seed = folder.root, files, seed
+        crop = folder.crop
+        if seed is None:
+            shape = [v2.Resize(round(crop * 256 / 224)), v2.CenterCrop(crop)]
+        else:
+            shape = [
+                v2.RandomResizedCrop(crop, scale=(0.1, 1.0), ratio=(0.8, 1.25)),
+                v2.RandomHorizontalFlip(),
+            ]
+        self._transform = v2.Compose(
+            [*shape, v2.ToDtype(torch.float32, scale=True), v2.Normalize(folder.mean, folder.std)]
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        try:
+            with Image.open(self._root / self._files[position]) as image:
+                pixels = v2.functional.pil_to_tensor(image.convert("RGB"))
+        except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
+            raise RuntimeError(f"{self._files[position]}: {error}") from None
+        with torch.random.fork_rng(devices=[]):  # the same crop whichever worker makes it
+            if self._seed is not None:
+                torch.manual_seed(derive_seed(self._seed, position))
+            return self._transform(pixels), position
+
+
+def load(
+    folder: ImageFolder, files: Sequence[str], batch_size: int, device: str, seed: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (inputs, positions in `files`) of every batch, as `ImageFolder.load` has it.
+
+    Crops as `imagenet.custom_datasets.dali.load` has them, by other random numbers.
+    """
+    loader = DataLoader(
+        _Files(folder, files, seed),
+        batch_size,
+        num_workers=folder.workers,
+        pin_memory=device != "cpu",
+        generator=torch.Generator(),
+    )
+    for inputs, positions in loader:
+        yield inputs.to(device, memory_format=torch.channels_last, non_blocking=True), positions

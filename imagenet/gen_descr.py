@@ -1,0 +1,10 @@
+"""Describe the pool and validation images of one iteration."""
+
+from functools import partial
+
+from fisher_al.cli import run_script
+from fisher_al.stage_commands import gen_descr_main
+from imagenet.experiment import EXPERIMENTS
+
+if __name__ == "__main__":
+    run_script(partial(gen_descr_main, EXPERIMENTS))

@@ -1,0 +1,10 @@
+"""Pick the images to label in one iteration, and retrain."""
+
+from functools import partial
+
+from fisher_al.cli import run_script
+from fisher_al.stage_commands import main_descr_main
+from imagenet.experiment import EXPERIMENTS
+
+if __name__ == "__main__":
+    run_script(partial(main_descr_main, EXPERIMENTS))

@@ -1,0 +1,10 @@
+"""Run the ImageNet experiment: initial models with --initial, then the active learning."""
+
+from functools import partial
+
+from fisher_al.cli import run_script
+from fisher_al.run_commands import run_main
+from imagenet.experiment import EXPERIMENTS
+
+if __name__ == "__main__":
+    run_script(partial(run_main, EXPERIMENTS))

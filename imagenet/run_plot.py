@@ -1,0 +1,10 @@
+"""Plot the accuracy curves and write their numbers."""
+
+from functools import partial
+
+from fisher_al.cli import run_script
+from fisher_al.plot_commands import run_plot_main
+from imagenet.experiment import EXPERIMENTS
+
+if __name__ == "__main__":
+    run_script(partial(run_plot_main, EXPERIMENTS))

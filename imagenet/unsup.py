@@ -1,0 +1,10 @@
+"""Make a run's initial models: one with random weights, one pretrained to recognise rotations."""
+
+from functools import partial
+
+from fisher_al.cli import run_script
+from fisher_al.stage_commands import unsup_main
+from imagenet.experiment import EXPERIMENTS
+
+if __name__ == "__main__":
+    run_script(partial(unsup_main, EXPERIMENTS))
