@@ -71,7 +71,8 @@ class Trainer:
             lr=torch.tensor(rate, device=device) if recorded else rate,
             momentum=schedule.momentum,
             weight_decay=schedule.weight_decay,
-            fused=True,
+            # torch's fused SGD spoils its momentum if the first scaled step overflows and is skipped
+            fused=autocast is not torch.float16,
         )
         self.step: Step = _RecordedStep(step, device) if recorded else step
 

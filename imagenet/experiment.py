@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fisher_al.cli import Experiments, Parser, count, real_number
+from fisher_al.cli import Experiments, Parser, count, real_number, whole_number
 from fisher_al.experiment import Experiment, ImageFolder, PaperFigure, Schedule
 from fisher_al.folder_lists import find_classes, read_list, scan_split
 from imagenet.custom_models.resnet18 import ResNet18
@@ -90,7 +90,7 @@ def _add_options(parser: Parser) -> None:
         help="folder with train/<class>/* and val/<class>/* (default: datadir/ImageNet/raw)",
     )
     parser.add_argument(
-        "--crop", type=count, default=224, help="side of the network's inputs, in pixels; at least 32"
+        "--crop", type=whole_number(32), default=224, help="side of the network's inputs, in pixels"
     )
     parser.add_argument("--loader", choices=list(LOADERS), default="dali", help="what decodes the images")
     parser.add_argument(
@@ -114,7 +114,7 @@ def _adapt(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     share = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     folder = ImageFolder(
         root=root,
-        crop=max(32, args.crop),
+        crop=args.crop,
         load=LOADERS[args.loader],
         mean=MEAN,
         std=STD,

@@ -1,0 +1,226 @@
+"""Folders of images: lists, imbalance, both loaders, corrupt files, descriptors on the disk."""
+
+import pytest
+import torch
+from conftest import ROOT
+from folders import CLASSES, colours, folder_experiment, make_folder
+from PIL import Image
+
+from fisher_al import storage
+from fisher_al.data import load_data, pool_size
+from fisher_al.errors import UserError
+from fisher_al.folder_lists import read_list
+from fisher_al.layout import Layout
+from fisher_al.pools import split_holdout, thinned_classes
+from fisher_al.storage import load_tensors, save_rows
+
+TINY = ROOT.parent / "shared" / "data" / "tiny-imagenet-20.tar"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_folder(tmp_path / "insects and pets")
+
+
+def layout_of(experiment, tmp_path, ratio=1.0, **changes):
+    return Layout(tmp_path / experiment.name, "run0", ratio, as_lists=True, **changes)
+
+
+@pytest.fixture(params=["dali", "torchvision"])
+def data(request, root, tmp_path):
+    experiment = folder_experiment(root, tmp_path, "--loader", request.param)
+    return load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+
+
+def test_classes_sizes_and_name_come_from_the_folder(root, tmp_path):
+    experiment = folder_experiment(root, tmp_path)
+    assert (experiment.name, experiment.num_classes, experiment.pool_size) == ("insects and pets", 4, 48)
+    layout = layout_of(experiment, tmp_path)
+    data = load_data(experiment, layout, 0, "cpu")
+    assert (len(data.pool), len(data.validation)) == (48, 20)
+    assert data.validation is data.test
+    lines = (layout.folder / "processed" / "train_list.txt").read_text().splitlines()
+    assert lines[0] == "train/ant/ant 00.png 0"
+    assert lines == sorted(lines)
+    assert [int(line[-1]) for line in lines] == [label for label in range(4) for _ in range(12)]
+
+
+def test_half_of_the_classes_is_thinned():
+    labels = torch.arange(7).repeat_interleave(50)
+    kept = labels[thinned_classes(labels, 10, 7, torch.Generator().manual_seed(1))].bincount()
+    assert sorted(kept.tolist()) == [5, 5, 5, 50, 50, 50, 50]
+    other = labels[thinned_classes(labels, 10, 7, torch.Generator().manual_seed(2))].bincount()
+    assert kept.tolist() != other.tolist()
+    assert len(thinned_classes(labels, 1, 7, torch.Generator())) == 350
+    one_left = labels[thinned_classes(labels, 1000, 7, torch.Generator().manual_seed(1))].bincount()
+    assert one_left.min() == 1
+
+
+def test_the_pool_list_is_a_function_of_the_seed(root, tmp_path):
+    experiment = folder_experiment(root, tmp_path)
+    layout = layout_of(experiment, tmp_path, 4.0, noisy_ratio=0.5)
+    first = load_data(experiment, layout, 0, "cpu").pool.labels
+    text = layout.pool().read_text()
+    assert layout.pool().name == "full_train_list_ir_4_nr_0.5.txt"
+    assert pool_size(experiment, layout) == len(first) == 12 + 12 + 3 + 3
+    layout.pool().unlink()
+    load_data(experiment, layout, 0, "cpu")
+    assert layout.pool().read_text() == text
+    layout.pool().unlink()
+    load_data(experiment, layout, 1, "cpu")
+    assert layout.pool().read_text() != text
+
+
+def test_images_keep_their_labels_in_any_order_and_share(data):
+    """Shuffled, shared out to three processes, with partial and empty last batches."""
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(3))[:46]
+    for rank in range(3):
+        shares = [chunk[5 * rank :][:5] for chunk in order.split(15)]
+        assert len(shares[-1]) == (1 if rank == 0 else 0)
+        for serve in (data.pool.stream, lambda batches: data.pool.augmented(batches, 7)):
+            served = list(serve(shares))
+            assert len(served) == len(shares)
+            for share, (inputs, labels) in zip(shares, served, strict=True):
+                assert inputs.shape == (len(share), 3, 32, 32)
+                assert labels.tolist() == (share // 12).tolist()
+                expected = torch.stack([60.0 * (share // 12) + 20, 255.0 - 15 * (share % 12)], 1)
+                torch.testing.assert_close(colours(inputs)[:, :2], expected, atol=3, rtol=0)
+
+
+def test_training_images_are_cropped_and_mirrored_by_the_seed(root, tmp_path):
+    path = root / "train" / "ant" / "ant 00.png"
+    ramp = torch.arange(64, dtype=torch.uint8).mul(4).repeat(64, 1).numpy()
+    Image.fromarray(ramp).convert("RGB").save(path)
+    for loader in ("dali", "torchvision"):
+        experiment = folder_experiment(root, tmp_path, "--loader", loader)
+        pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+        batches = [torch.zeros(16, dtype=torch.long)]
+        [(inputs, _)], [(again, _)] = pool.augmented(batches, 1), pool.augmented(batches, 1)
+        [(others, _)] = pool.augmented(batches, 2)
+        assert torch.equal(inputs, again)
+        assert not torch.equal(inputs, others)
+        slopes = (inputs[..., -1] - inputs[..., 0]).mean((1, 2))
+        assert (slopes > 0).any()  # some mirrored
+        assert (slopes < 0).any()
+        assert slopes.abs().max() > 1.5 * slopes.abs().min()  # crops of different size
+
+
+def test_both_loaders_show_the_centre_alike(root, tmp_path):
+    ramp = torch.arange(80).view(1, -1).add(torch.arange(60).view(-1, 1)).to(torch.uint8).numpy()
+    Image.fromarray(ramp).convert("RGB").save(root / "train" / "ant" / "ant 00.png")
+    seen = []
+    for loader in ("dali", "torchvision"):
+        experiment = folder_experiment(root, tmp_path, "--loader", loader)
+        pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+        seen.append(pool[torch.tensor([0])][0])
+    assert (seen[0] - seen[1]).abs().max() < 0.1  # of a standard deviation: two ways to interpolate
+
+
+def test_holdout_splits_every_class(root, tmp_path):
+    experiment = folder_experiment(root, tmp_path, "--holdout", 0.4)
+    data = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    assert data.validation.labels.bincount().tolist() == [3] * 4
+    assert data.test.labels.bincount().tolist() == [2] * 4
+    kept, held_out = split_holdout(torch.arange(4).repeat_interleave(5), 0.4, torch.Generator())
+    assert sorted([*kept.tolist(), *held_out.tolist()]) == list(range(20))
+    with pytest.raises(UserError, match=r"--holdout 0\.01"):
+        split_holdout(torch.arange(4).repeat_interleave(5), 0.01, torch.Generator())
+
+
+def broken(root, kind):
+    path = root / "train" / "bee" / "bee 07.jpg"
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif kind == "no image":
+        path.write_text("not an image")
+    elif kind == "missing":
+        path.unlink()
+    return path
+
+
+@pytest.mark.parametrize("loader", ["dali", "torchvision"])
+@pytest.mark.parametrize("kind", ["truncated", "no image", "missing"])
+def test_a_corrupt_image_is_named(root, tmp_path, loader, kind):
+    experiment = folder_experiment(root, tmp_path, "--loader", loader)
+    pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+    path = broken(root, kind)
+    with pytest.raises(UserError, match=f"{path.name}: cannot be decoded .*--skip-corrupt"):
+        list(pool.batches(8))
+
+
+@pytest.mark.parametrize("kind", ["truncated", "no image", "other suffix"])
+def test_corrupt_images_are_skipped_in_the_lists(root, tmp_path, kind, capsys):
+    path = broken(root, kind)
+    if kind == "other suffix":
+        path = path.rename(path.with_suffix(".txt"))
+        experiment = folder_experiment(root, tmp_path)
+        with pytest.raises(UserError, match=r"bee 07\.txt: not an image"):
+            load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    experiment = folder_experiment(root, tmp_path, "--skip-corrupt")
+    layout = layout_of(experiment, tmp_path)
+    data = load_data(experiment, layout, 0, "cpu")
+    assert len(data.pool) == 47
+    assert sum(len(labels) for _, labels in data.pool.batches(10)) == 47
+    name = f"train/bee/{path.name}"
+    assert (layout.folder / "processed" / "skipped.txt").read_text() == f"{name}\n"
+    assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("../../etc/passwd 0", "leads out"),
+        ("/etc/passwd 0", "leads out"),
+        ("train/ant/a.jpg", "does not end with a class"),
+        ("train/ant/a.jpg 4", "does not end with a class"),
+        ("train/ant/a.jpg -1", "does not end with a class"),
+        (" 1", "leads out"),
+    ],
+)
+def test_lines_of_lists_stay_inside(tmp_path, line, reason):
+    path = tmp_path / "list.txt"
+    path.write_text(f"train/ant/b.jpg 0\n{line}\n")
+    with pytest.raises(UserError, match=f"list.txt: line 2 .*{reason}|list.txt: line 2 {reason}"):
+        read_list(path, len(CLASSES))
+
+
+def test_folders_that_do_not_fit_are_named(root, tmp_path):
+    with pytest.raises(UserError, match="train: not found; --imagenetdir"):
+        folder_experiment(tmp_path / "nowhere", tmp_path)
+    (root / "val" / "elk").mkdir()
+    experiment = folder_experiment(root, tmp_path)
+    with pytest.raises(UserError, match="elk: no class of that name"):
+        load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    (root / "val" / "elk").rmdir()
+    load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    moved = make_folder(tmp_path / "elsewhere" / root.name, train=1)
+    (moved / "train" / "ant" / "ant 00.png").unlink()
+    experiment = folder_experiment(moved, tmp_path)
+    with pytest.raises(UserError, match=r"ant 00\.png: not found, but listed in"):
+        load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+
+
+@pytest.mark.parametrize("mapped_bytes", [0, 2**28])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_are_written_block_by_block(tmp_path, monkeypatch, mapped_bytes, dtype):
+    monkeypatch.setattr(storage, "MAPPED_BYTES", mapped_bytes)
+    rows = torch.randn(23, 7, 2)
+    path = tmp_path / "descr" / "rows.pt"
+    save_rows(iter(rows.split(5)), 23, path, dtype)
+    assert torch.equal(load_tensors(path, "", mmap=True), rows.to(dtype))
+    assert [found.name for found in path.parent.iterdir()] == ["rows.pt"]
+
+
+@pytest.mark.skipif(not TINY.is_file(), reason=f"needs {TINY}")
+def test_tiny_imagenet_is_read(tmp_path):
+    import tarfile
+
+    with tarfile.open(TINY) as archive:
+        archive.extractall(tmp_path, filter="data")
+    experiment = folder_experiment(tmp_path / "tiny-imagenet-20", tmp_path)
+    assert (experiment.num_classes, experiment.pool_size) == (20, 10_000)
+    data = load_data(experiment, layout_of(experiment, tmp_path, 10.0), 0, "cpu")
+    assert sorted(data.pool.labels.bincount().tolist()) == [50] * 10 + [500] * 10
+    inputs, labels = data.validation[torch.tensor([0, 999])]
+    assert labels.tolist() == [0, 19]
+    assert inputs.isfinite().all()

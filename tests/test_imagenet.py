@@ -1,0 +1,162 @@
+"""ImageNet's protocol on a small folder: training in half precision, several processes, the scripts."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT, call, snapshot
+from folders import folder_experiment, make_folder
+
+from fisher_al.checkpoints import load_checkpoint
+from fisher_al.data import load_data
+from fisher_al.layout import Layout
+from fisher_al.methods import parse_method
+from fisher_al.steps import Trainer
+from fisher_al.storage import load_tensors
+from fisher_al.training import Replica, fit
+from imagenet.experiment import EXPERIMENTS, IMAGENET
+from mnist.experiment import MNIST
+
+OPTIONS = ("--crop", 32, "--workers", 1, "-ir", 4, "--run-stop", 1, "--epochs", 1)
+OURS = parse_method("gradFmap/768", IMAGENET)
+
+
+def script(name, folder, *arguments, launcher=()):
+    """Run an imagenet/ script as a user does on the folder of images in `folder`."""
+    command = [*(launcher or [sys.executable]), name, "--datadir", folder, "--imagenetdir", folder / "pets"]
+    command = list(map(str, [*command, *arguments]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=ROOT / "imagenet", capture_output=True, text=True, timeout=240, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data folder with images, and initial models made by two processes."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    make_folder(folder / "pets")
+    script("run.py", folder, *OPTIONS, "--initial", "--nproc", 2)
+    return folder
+
+
+def layout_of(folder):
+    return Layout(folder / "pets", "run0", 4.0, as_lists=True)
+
+
+def test_the_protocol_is_the_papers():
+    rates = [IMAGENET.training.learning_rate_at(epoch) for epoch in range(1, 61)]
+    expected = [0.02, 0.04, 0.06, 0.08] + [0.1] * 25 + [0.01] * 20 + [0.001] * 7 + [0.0001] * 4
+    assert rates == pytest.approx(expected)
+    rates = [IMAGENET.pretraining.learning_rate_at(epoch) for epoch in range(1, 16)]
+    assert rates == pytest.approx([0.05] + [0.1] * 4 + [0.01] * 4 + [0.001] * 4 + [0.0001] * 2)
+    network = IMAGENET.network(1000)
+    assert sum(weight.numel() for weight in network.parameters()) == 11_689_512  # torchvision's ResNet-18
+    widths = {length: [network.scales[name] for name in names] for length, names in IMAGENET.scales.items()}
+    assert widths == {768: [256, 512], 512: [512], 448: [64, 128, 256]}
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_half_precision_steps_agree_with_single(precision):
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(16, 1, 28, 28), torch.arange(16) % 4
+    start = MNIST.network(4)
+    losses = {}
+    for autocast in (None, precision):
+        network = MNIST.network(4)
+        network.load_state_dict(start.state_dict())
+        trainer = Trainer([network], IMAGENET.training, autocast)
+        trainer._scaler = torch.amp.GradScaler("cpu", 2.0**24, enabled=autocast is torch.float16)
+        trainer.set_learning_rate(0.05)
+        for _ in range(25):
+            trainer.step(inputs, labels)
+        losses[autocast] = F.cross_entropy(network(inputs), labels).item()
+        assert all(weight.dtype == torch.float32 for weight in network.parameters())
+    before = F.cross_entropy(start(inputs), labels).item()
+    assert losses[None] < 0.5 * before
+    assert losses[precision] < 0.5 * before  # though the first steps of float16 overflow and are skipped
+
+
+def test_training_learns_from_augmented_files(tmp_path):
+    experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
+    data = load_data(experiment, Layout(tmp_path / "pets", "run0", 1.0, as_lists=True), 0, "cpu")
+    torch.manual_seed(0)
+    replica = Replica(
+        experiment.network(4), data.pool, torch.arange(len(data.pool)), torch.Generator().manual_seed(0)
+    )
+    schedule = replace(IMAGENET.training, epochs=12, batch_size=16, learning_rate=0.002, warmup_epochs=1)
+    [result] = fit([replica], data.test, schedule, data.validation)
+    assert result.acc > 80
+    assert result.acc_val == result.acc  # validation and test are the same images
+
+
+def test_two_processes_pick_what_one_picks(folder):
+    """From the same initial model: the same descriptors, bit for bit, and the same picks."""
+    layout = layout_of(folder)
+    arguments = [*OPTIONS, "--iterations", 1, "-as", 9, "--methods", "gradFmap/768", "varMC", "-smp", 3]
+    found = {}
+    for processes in (2, 1):
+        out = script("run.py", folder, *arguments, "--nproc", processes)
+        assert "gradFmap/768" in out
+        assert out.count("1/1") == 2
+        descriptors = [load_tensors(layout.descriptors(split, OURS), "") for split in ("train", "val")]
+        checkpoint = load_checkpoint(layout.best_checkpoint(OURS, 1, 9), "")
+        found[processes] = descriptors, layout.index_list(OURS, 1, 9).read_bytes(), checkpoint
+        for path in [*layout.run_folder.rglob("*best*"), *layout.run_folder.rglob("*index*")]:
+            path.unlink()
+    assert found[1][0][0].shape == (30, 768, 2)
+    for one, two in zip(found[1][0], found[2][0], strict=True):
+        assert torch.equal(one, two)
+    assert found[1][1] == found[2][1]
+    assert found[1][2]["settings"]["crop"] == 32
+    assert found[1][2]["settings"] == found[2][2]["settings"]
+
+
+def test_stages_run_under_torchrun(folder):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    common = ["--crop", 32, "--workers", 1, "-ir", 4, "-as", 9, "--half", "--epochs", 1]
+    script("gen_descr.py", folder, *common, launcher=launcher)
+    descriptors = load_tensors(layout_of(folder).descriptors("train", OURS), "")
+    assert descriptors.dtype == torch.bfloat16
+    out = script("main_descr.py", folder, *common, launcher=launcher)
+    assert out.count("test accuracy") == 1  # one process reports
+    assert layout_of(folder).best_checkpoint(OURS, 1, 9).is_file()
+
+
+def test_a_failure_in_one_of_several_processes_is_told_once(folder, tmp_path):
+    copied = make_folder(tmp_path / "pets")
+    (copied / "train" / "cat" / "cat 03.png").write_text("no image")
+    command = [sys.executable, "run.py", "--datadir", tmp_path, "--imagenetdir", copied, *OPTIONS]
+    command = [*command, "-ir", 1, "--initial", "--nproc", 2]
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT / "imagenet", capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "cat 03.png: cannot be decoded" in done.stderr
+
+
+def test_bad_options_are_one_line(folder):
+    before = snapshot(folder / "pets")
+
+    def error(*arguments):
+        outcome = call(
+            *("run.py", "--datadir", folder, "--imagenetdir", folder / "pets", *OPTIONS, *arguments),
+            experiments=EXPERIMENTS,
+        )
+        assert outcome.code == 2
+        assert outcome.err.count("\n") == 1
+        return outcome.err
+
+    assert "--crop" in error("--crop", 31)
+    assert "--holdout" in error("--holdout", 1)
+    assert "--augment-size 64000" in error("--methods", "random")
+    assert "crop 32, now 64" in error("--crop", 64, "--initial")
+    assert "--imagenetdir" in error("--imagenetdir", folder / "nowhere")
+    assert snapshot(folder / "pets") == before
