@@ -2,6 +2,7 @@
 
 import re
 import statistics
+import threading
 import time
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def peak_memory_of(work):
     before = _status("VmRSS")
     work()
     return _status("VmHWM") - before
+
+
+def peak_own_memory_of(work):
+    """Result of `work`, and bytes of memory at its peak beyond what was in use before, without the pages of
+    mapped files, which the system can take back; sampled, Linux only."""
+    before, samples, done = _status("RssAnon"), [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.02):
+            samples.append(_status("RssAnon"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        result = work()
+    finally:
+        done.set()
+        watcher.join()
+    return result, max(0, max(samples) - before)
 
 
 def _status(field):

@@ -46,6 +46,10 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     args = parser.parse_args(arguments)
+    if args.nproc > 1 and (args.jobs > 1 or (args.replicas or 1) > 1):
+        raise UserError(
+            f"--nproc {args.nproc}: chains run one after another; leave --jobs and --replicas out"
+        )
     if args.nproc > 1 and process_count() == 1 and not args.dry_run:
         return launch(args.nproc, [sys.executable, sys.argv[0], *arguments])
     experiment = experiments.choose(args)

@@ -156,6 +156,7 @@ def test_bad_options_are_one_line(folder):
 
     assert "--crop" in error("--crop", 31)
     assert "--holdout" in error("--holdout", 1)
+    assert "--jobs" in error("--nproc", 2, "--jobs", 2)
     assert "--augment-size 64000" in error("--methods", "random")
     assert "crop 32, now 64" in error("--crop", 64, "--initial")
     assert "--imagenetdir" in error("--imagenetdir", folder / "nowhere")
