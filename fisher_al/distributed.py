@@ -46,6 +46,8 @@ def process_group() -> Iterator[None]:
         yield
         return
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     dist.init_process_group()  # gloo between CPUs, NCCL between GPUs
     try:
         with nullcontext() if is_main() else _silenced():

@@ -35,6 +35,7 @@ def load(
         folder,
         files,
         seed is not None,
+        "cpu" if gpu is None else "mixed",
         batch_size=batch_size,
         num_threads=folder.workers,
         device_id=gpu,
@@ -49,15 +50,14 @@ def load(
 
 
 @pipeline_def
-def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool):
-    from_gpu = "mixed" if torch.cuda.is_available() else "cpu"
+def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool, decoder: str):
     encoded, positions = fn.readers.file(
         file_root=str(folder.root), files=list(files), labels=list(range(len(files))), name="files"
     )
     if training:
         images = fn.decoders.image_random_crop(
             encoded,
-            device=from_gpu,
+            device=decoder,
             output_type=types.RGB,
             random_area=[0.1, 1.0],
             random_aspect_ratio=[0.8, 1.25],
@@ -65,7 +65,7 @@ def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool):
         images = fn.resize(images, size=[folder.crop, folder.crop])
         mirror = fn.random.coin_flip()
     else:
-        images = fn.decoders.image(encoded, device=from_gpu, output_type=types.RGB)
+        images = fn.decoders.image(encoded, device=decoder, output_type=types.RGB)
         images = fn.resize(images, resize_shorter=round(folder.crop * 256 / 224))
         mirror = 0
     inputs = fn.crop_mirror_normalize(
