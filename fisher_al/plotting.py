@@ -95,20 +95,22 @@ def _draw_published(axes: Axes, curve: Curve) -> None:
 
 
 def _annotate(axes: Axes, saving: Saving) -> None:
-    """A double arrow between the two curves at the accuracy, with the share of labels between them."""
+    """A double arrow between the two curves at the accuracy; the legend tells the share of labels saved."""
     share = label_saving(*saving)
     per_label = saving.curve.percent[0] / saving.curve.labels[0]
     ends = [per_label * labels_to_reach(curve, saving.accuracy) for curve in saving[:2]]
     arrow = {"arrowstyle": "<->", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (ends[0], saving.accuracy), (ends[1], saving.accuracy), arrowprops=arrow, zorder=5)
-    axes.annotate(
-        f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'} labels at {saving.accuracy:g}%",
-        (np.mean(ends), saving.accuracy),
-        xytext=(40, -60),
-        textcoords="offset points",
-        arrowprops={"arrowstyle": "-", "linewidth": 0.8},
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
-        zorder=6,
+    text = f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'} labels at {saving.accuracy:g}%"
+    axes.plot(
+        [],
+        [],
+        linestyle="none",
+        marker=r"$\leftrightarrow$",
+        markersize=18,
+        markeredgewidth=0,
+        color="black",
+        label=text,
     )
 
 
