@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from fisher_al.storage import load_tensors, save_tensors
 from fisher_al.training import FitResult
 
 
-def save_checkpoint(result: FitResult, settings: dict[str, object], path: Path) -> None:
-    """Write the best epoch's weights, all accuracies, and the settings that led to them."""
+def save_checkpoint(
+    result: FitResult, settings: dict[str, object], path: Path, extra: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the best epoch's weights, all accuracies, the settings that led to them, and what is `extra`."""
     checkpoint = {
         "state_dict": {name: weight.cpu() for name, weight in result.state_dict.items()},
         "epoch": result.epoch,
         **result.accuracies,
         "settings": settings,
+        **(extra or {}),
     }
     save_tensors(checkpoint, path)
 
@@ -46,19 +50,19 @@ def require_settings(path: Path, settings: dict[str, object], otherwise: str) ->
             )
 
 
-def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, keep_head: bool = False) -> None:
-    """Load `state` into `network`; with `keep_head` the classification head stays as it is.
+def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, kept: Sequence[str] = ()) -> None:
+    """Load `state` into `network`; the layers named in `kept` stay as they are.
 
     Raises UserError, naming `source`, if a weight is missing, unexpected or of another shape.
     """
     own = network.state_dict()
-    head = tuple(name for name in own if name.startswith(network.head + ".")) if keep_head else ()
-    wanted = {name: tuple(weight.shape) for name, weight in own.items() if name not in head}
-    found = {name: tuple(weight.shape) for name, weight in state.items() if name not in head}
+    fresh = tuple(name for name in own if name.rpartition(".")[0] in kept)
+    wanted = {name: tuple(weight.shape) for name, weight in own.items() if name not in fresh}
+    found = {name: tuple(weight.shape) for name, weight in state.items() if name not in fresh}
     if wanted != found:
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise UserError(
             f"{source}: checkpoint of another network: {odd[0]} is {found.get(odd[0], 'absent')}, "
             f"expected {wanted.get(odd[0], 'absent')}; delete it or choose another folder with --datadir"
         )
-    network.load_state_dict({**state, **{name: own[name] for name in head}})
+    network.load_state_dict({**state, **{name: own[name] for name in fresh}})

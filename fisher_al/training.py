@@ -71,7 +71,7 @@ def fit(
         replica.network.to(memory_format=torch.channels_last)
     trainer = Trainer([replica.network for replica in replicas], schedule, autocast)
     batches = _Batches(replicas, schedule.batch_size, task)
-    selections = [_EpochSelection(test, validation, task, evaluation_batch_size) for _ in replicas]
+    selections = [EpochSelection(test, validation, task, evaluation_batch_size) for _ in replicas]
     for epoch in range(schedule.epochs + 1):
         if epoch > 0:
             trainer.set_learning_rate(schedule.learning_rate_at(epoch))
@@ -144,7 +144,7 @@ class _Batches:
         return order.split(self._batch_size)
 
 
-class _EpochSelection:
+class EpochSelection:
     """Keeps the epoch that is best on test, and the test accuracy of the one that is best on validation."""
 
     def __init__(self, test: Images, validation: Images | None, task: Task, batch_size: int):
@@ -154,6 +154,7 @@ class _EpochSelection:
         self.result = FitResult({}, -1, 0.0, 0.0)
 
     def consider(self, network: nn.Module, epoch: int, is_last: bool) -> None:
+        """Test `network` as it is after `epoch`; `result` is then that of all epochs so far."""
         if self._validation is None or self._validation is self._test:
             best_on_validation = False
         else:

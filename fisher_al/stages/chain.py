@@ -13,7 +13,7 @@ from fisher_al.data import load_data
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.images import Data
 from fisher_al.layout import Layout
-from fisher_al.methods import RANDOM, UNCERTAIN, Method
+from fisher_al.methods import ADVERSARIAL, RANDOM, UNCERTAIN, Method
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_seed
 
@@ -55,6 +55,10 @@ class Chain:
         ensemble = f" -ens {self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
         return f"run run.py --initial{ensemble} first"
 
+    def batch_advice(self, batch: int) -> str:
+        """What to do if files of `batch`, from 1, are missing."""
+        return f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
+
     @property
     def scales(self) -> tuple[str, ...]:
         """Names of the scales that the descriptors concatenate."""
@@ -79,7 +83,7 @@ class Chain:
     def needs_descriptors(self, batch: int) -> bool:
         """Whether the picks after `batch` depend on descriptors; uncertainty starts from random picks."""
         aug = self.method.kind.aug
-        return aug != RANDOM and not (aug == UNCERTAIN and batch == 0)
+        return aug not in (RANDOM, ADVERSARIAL) and not (aug == UNCERTAIN and batch == 0)
 
     def load_data(self) -> Data:
         return load_data(self.experiment, self.layout, self.seed, self.device)
@@ -98,11 +102,14 @@ class Chain:
         head_seed = derive_seed(self.seed, self.layout.run, "head", member)
         network = seeded_network(self.experiment.network, self.experiment.num_classes, head_seed)
         path = self.model_path(batch, member)
-        advice = f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
-        checkpoint = load_checkpoint(path, advice if batch else self.initial_advice)
-        fresh_head = batch == 0 and self.layout.pretrained
-        load_weights(network, checkpoint["state_dict"], str(path), keep_head=fresh_head)
+        checkpoint = load_checkpoint(path, self.batch_advice(batch) if batch else self.initial_advice)
+        kept = self.fresh_layers(network) if batch == 0 else ()
+        load_weights(network, checkpoint["state_dict"], str(path), kept)
         return network.to(self.device, memory_format=torch.channels_last)
+
+    def fresh_layers(self, network: nn.Module) -> tuple[str, ...]:
+        """Names of the layers that the initial model does not provide."""
+        return (network.head,) if self.layout.pretrained else ()
 
     def own_seed(self, *purpose: int | str) -> int:
         """A seed of this method in this run."""

@@ -73,7 +73,7 @@ def load_labeled(chain: Chain, batch: int) -> Tensor:
         return torch.empty(0, dtype=torch.long)
     path = chain.layout.index_list(chain.method, batch, size)
     pool_size = len(chain.load_data().pool)
-    return load_indices(path, size, pool_size, f"run batch {batch} first (main_descr.py -b {batch - 1})")
+    return load_indices(path, size, pool_size, chain.batch_advice(batch))
 
 
 def require_budget(chain: Chain, pool_size: int, iterations: int) -> None:
