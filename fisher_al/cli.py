@@ -30,8 +30,10 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Argument parser whose errors are one line."""
 
-    def __init__(self, description: str):
-        super().__init__(description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
+    def __init__(self, description: str = "", add_help: bool = True):
+        super().__init__(
+            description=description, formatter_class=_HelpFormatter, allow_abbrev=False, add_help=add_help
+        )
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
@@ -133,6 +135,11 @@ def add_common_options(parser: Parser, experiments: Experiments) -> None:
 def add_sampling_options(parser: Parser) -> None:
     """How much to label and to sample."""
     parser.add_argument("-smp", "--sample-steps", type=count, help="dropout passes or views K" + PROTOCOL)
+    add_budget_option(parser)
+
+
+def add_budget_option(parser: Parser) -> None:
+    """How much to label."""
     parser.add_argument("-as", "--augment-size", type=count, help="budget A of an iteration" + PROTOCOL)
 
 
@@ -145,11 +152,28 @@ def add_batch_size_option(parser: Parser) -> None:
 
 def add_campaign_options(parser: Parser) -> None:
     """Which runs, pools and methods, for scripts that handle many chains."""
+    add_range_options(parser)
+    add_method_options(parser)
+
+
+def add_range_options(parser: Parser) -> None:
+    """Which runs and pools, and how many iterations of them."""
     parser.add_argument("--run-start", type=index, default=0, help="first run")
     parser.add_argument("--run-stop", type=index, help="run to stop before" + PROTOCOL)
     parser.add_argument(
         "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="pools, by ratio" + PROTOCOL
     )
+    parser.add_argument("--iterations", type=count, help="AL iterations B" + PROTOCOL)
+
+
+def add_plan_options(parser: Parser) -> None:
+    """How to go about many chains."""
+    parser.add_argument("--jobs", type=count, default=1, help="chains to run side by side")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+
+
+def add_method_options(parser: Parser) -> None:
+    """Which methods, and ensembles of how many networks."""
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -169,7 +193,6 @@ def add_campaign_options(parser: Parser) -> None:
         "--figure",
         help="the curves of one of the paper's figures, e.g. fig2, instead of --methods, -ens and -unsup",
     )
-    parser.add_argument("--iterations", type=count, help="AL iterations B" + PROTOCOL)
 
 
 def add_start_option(parser: Parser, several: bool = False) -> None:
@@ -196,6 +219,16 @@ def add_figure_options(parser: Parser, experiments: Experiments) -> None:
 
 def add_stage_options(parser: Parser) -> None:
     """Which run a single stage works on, and overrides of the protocol's schedule."""
+    add_run_options(parser)
+    parser.add_argument("-ens", "--ensemble-size", type=count, default=1, help="networks E")
+    parser.add_argument("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
+    parser.add_argument("--epochs", type=index, help="epochs of training" + PROTOCOL)
+    parser.add_argument("--lr", type=learning_rate, help="learning rate" + PROTOCOL)
+    parser.add_argument("--batch-size", type=count, help="images per training step" + PROTOCOL)
+
+
+def add_run_options(parser: Parser) -> None:
+    """Which run to work on, and where it lies."""
     parser.add_argument(
         "-ir", "--imbalance-ratio", type=imbalance_ratio, help="(default: the protocol's largest)"
     )
@@ -205,22 +238,22 @@ def add_stage_options(parser: Parser) -> None:
     parser.add_argument(
         "--save-folder", type=Path, help="folder of raw, processed and run folders (default: datadir/dataset)"
     )
-    parser.add_argument("-ens", "--ensemble-size", type=count, default=1, help="networks E")
-    parser.add_argument("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
-    parser.add_argument("--epochs", type=index, help="epochs of training" + PROTOCOL)
-    parser.add_argument("--lr", type=learning_rate, help="learning rate" + PROTOCOL)
-    parser.add_argument("--batch-size", type=count, help="images per training step" + PROTOCOL)
 
 
 def add_step_options(parser: Parser) -> None:
     """Which iteration of which chain, for gen_descr.py and main_descr.py."""
     parser.add_argument("-sub", "--subtype-method", default="gradFmap", help="how the label S is chosen")
     parser.add_argument("-aug", "--augment-method", help="acquisition (default: the subtype's own)")
-    parser.add_argument("-b", "--batch", type=index, default=0, help="iteration to start from, 0 .. B-1")
-    parser.add_argument("-ts", "--train-size", type=index, help="labels so far (default: b x budget)")
+    add_batch_options(parser)
     parser.add_argument(
         "-dl", "--descriptor-length", type=index, help="channels L of a descriptor" + PROTOCOL
     )
+
+
+def add_batch_options(parser: Parser) -> None:
+    """Which iteration of the chain."""
+    parser.add_argument("-b", "--batch", type=index, default=0, help="iteration to start from, 0 .. B-1")
+    parser.add_argument("-ts", "--train-size", type=index, help="labels so far (default: b x budget)")
 
 
 def choose_device(gpu: int) -> str:

@@ -31,12 +31,7 @@ def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     """`run_plot.py`: figure, files and printed tables of the accuracy curves, one set per imbalance ratio."""
     parser = Parser("Plot accuracy over the labeled share of the pool, and write the numbers.")
     cli.add_figure_options(parser, experiments)
-    parser.add_argument(
-        "--metric",
-        choices=list(METRICS),
-        default="best",
-        help="accuracy of the epoch that is best on test (the paper's), last, or best on validation",
-    )
+    add_metric_option(parser)
     parser.add_argument("--compare-paper", action="store_true", help="overlay the published curves")
     parser.add_argument("--reference", help="curve to compare the others with (default: varMC, or the first)")
     parser.add_argument(
@@ -58,6 +53,16 @@ def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
             _write(present, folder / _figure_name(experiment, ratio, args), experiment, args)
 
 
+def add_metric_option(parser: Parser) -> None:
+    """Which of the accuracies that a checkpoint holds."""
+    parser.add_argument(
+        "--metric",
+        choices=list(METRICS),
+        default="best",
+        help="accuracy of the epoch that is best on test (the paper's), last, or best on validation",
+    )
+
+
 def _find_curves(experiment: Experiment, args: argparse.Namespace) -> list[Curve]:
     if args.data is None:
         curves = collect_curves(make_chains(experiment, args, "cpu"), args.metric)
@@ -77,9 +82,14 @@ def _compare(curves: Sequence[Curve], args: argparse.Namespace) -> None:
     table = comparison_table(curves, reference, accuracy)
     print(tabulate(table, headers=COMPARISON_HEADER, disable_numparse=True))
     if args.compare_paper:
-        print("\nours minus published, percentage points (* more than two standard errors of our mean)")
-        headers = [name for name in results_header(curves) if name != "runs"]
-        print(tabulate(paper_differences(curves), headers=headers, disable_numparse=True))
+        print_paper_differences(curves)
+
+
+def print_paper_differences(curves: Sequence[Curve]) -> None:
+    """Print ours minus published at every iteration, of the curves that the paper shows."""
+    print("\nours minus published, percentage points (* more than two standard errors of our mean)")
+    headers = [name for name in results_header(curves) if name != "runs"]
+    print(tabulate(paper_differences(curves), headers=headers, disable_numparse=True))
 
 
 def _find(curves: Sequence[Curve], kind: str, option: str) -> Curve:

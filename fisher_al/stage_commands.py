@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from fisher_al.errors import UserError
 from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout
-from fisher_al.methods import find_method
+from fisher_al.methods import Method, find_method
 from fisher_al.stages.chain import Chain
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
@@ -35,7 +35,7 @@ def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     cli.announce(device)
     for pretrained in (False, True):
         layout = _stage_layout(experiment, args, pretrained)
-        with _epoch_bar(schedule.epochs) as on_epoch:
+        with progress_bar(schedule.epochs, "epoch") as on_epoch:
             accuracy = unsup(experiment, layout, args.ensemble_index, schedule, args.seed, device, on_epoch)
         task = "rotations" if pretrained else "classes"
         path = layout.initial_checkpoint(args.ensemble_index)
@@ -59,20 +59,25 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--test-batch-size", type=cli.count, help="(default: what suits the device)")
     chain, args = _step(parser, experiments, arguments)
-    with _epoch_bar(chain.training.epochs) as on_epoch:
+    with progress_bar(chain.training.epochs, "epoch") as on_epoch:
         accuracies = main_descr(chain, args.batch, args.ensemble_index, on_epoch)
     size = (args.batch + 1) * chain.budget
     print(chain.layout.best_checkpoint(chain.method, args.batch + 1, size, args.ensemble_index))
+    print_accuracies(accuracies, "epoch")
+
+
+def print_accuracies(accuracies: Mapping[str, float], unit: str) -> None:
+    """Print the three accuracies of a checkpoint; `unit` is what was tested: epochs, iterations."""
     print(
-        f"test accuracy: best epoch {accuracies['acc']:.2f}%, last epoch {accuracies['acc_last']:.2f}%, "
-        f"epoch best on validation {accuracies['acc_val']:.2f}%"
+        f"test accuracy: best {unit} {accuracies['acc']:.2f}%, last {unit} {accuracies['acc_last']:.2f}%, "
+        f"{unit} best on validation {accuracies['acc_val']:.2f}%"
     )
 
 
 @contextmanager
-def _epoch_bar(epochs: int) -> Iterator[OnEpoch]:
+def progress_bar(total: int, unit: str) -> Iterator[OnEpoch]:
     """Progress bar that appears with the first epoch, so that an earlier error stands alone."""
-    with tqdm(total=epochs, unit="epoch", delay=1e-3, disable=not is_main()) as bar:
+    with tqdm(total=total, unit=unit, delay=1e-3, disable=not is_main()) as bar:
 
         def on_epoch(epoch: int, accuracy: float) -> None:
             bar.set_postfix_str(f"{accuracy:.2f}%", refresh=False)
@@ -93,26 +98,30 @@ def _step(
     args = parser.parse_args(arguments)
     experiment = experiments.choose(args)
     method = find_method(args.subtype_method, args.augment_method, args.descriptor_length, experiment)
-    budget = _budget(args, experiment)
     if args.ensemble_size > 1 and not method.kind.ensembles:
         raise UserError(f"-ens {args.ensemble_size}: {method.token} has no ensembles; leave -ens out")
+    chain = stage_chain(experiment, args, method)
+    cli.announce(chain.device)
+    return chain, args
+
+
+def stage_chain(experiment: Experiment, args: argparse.Namespace, method: Method) -> Chain:
+    """The chain of one run, up to the iteration that the options name."""
     device = choose_device(args.gpu)
-    chain = Chain(
+    return Chain(
         experiment=experiment,
         layout=_stage_layout(experiment, args, bool(args.unsupervised)),
         method=method,
         training=override_schedule(experiment.training, args),
         iterations=args.batch + 1,
-        budget=budget,
-        mc_samples=args.sample_steps or experiment.mc_samples,
-        gen_batch_size=args.gen_batch_size,
+        budget=_budget(args, experiment),
+        mc_samples=getattr(args, "sample_steps", None) or experiment.mc_samples,
+        gen_batch_size=getattr(args, "gen_batch_size", 1),
         test_batch_size=getattr(args, "test_batch_size", None)
         or default_evaluation_batch_size(device, experiment.image_shape),
         seed=args.seed,
         device=device,
     )
-    cli.announce(chain.device)
-    return chain, args
 
 
 def _budget(args: argparse.Namespace, experiment: Experiment) -> int:
