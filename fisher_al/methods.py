@@ -8,7 +8,7 @@ from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 
 RANDOM, UNCERTAIN, KERNEL_Z, KERNEL_ZG = "random", "topUncert", "topKandPcc", "topKandPccFprGrad"
-CORESET, BADGE = "coreSet", "badge"
+CORESET, BADGE, ADVERSARIAL = "coreSet", "badge", "vaal"
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class MethodKind:
     """One row of the registry: how a method is named, what it computes, and how it is drawn.
 
     `sub` and `aug` are the subtype and acquisition tokens of options and file names, `token` stands for both
-    in `--methods`. `pool_labels` says whether the method sees labels of the pool before it asks for them.
+    in `--methods`. `pool_labels` says whether the method sees labels of the pool before it asks for them,
+    `folder` where the scripts are that run it, if not the dataset's own.
     """
 
     token: str
@@ -30,11 +31,12 @@ class MethodKind:
     pool_labels: bool = False
     ensembles: bool = False
     extension: bool = False  # not in the paper
+    folder: str = ""
 
     @property
     def has_scales(self) -> bool:
         """Whether descriptors, and so a length L, belong to the method."""
-        return self.aug not in (RANDOM, UNCERTAIN)
+        return self.aug not in (RANDOM, UNCERTAIN, ADVERSARIAL)
 
     @property
     def borrows_labels(self) -> bool:
@@ -104,6 +106,17 @@ METHOD_KINDS = {
             _VIEWS,
             "#AA4499",
             "d",
+        ),
+        MethodKind(
+            "vaal",
+            "none",
+            ADVERSARIAL,
+            "VAAL",
+            "lowest discriminator output (arXiv:1904.00370)",
+            "1 encoder pass; VAE and discriminator are trained anew",
+            "#6A51A3",
+            "1",
+            folder="vaal",
         ),
         MethodKind(
             "coreset",
@@ -195,13 +208,16 @@ def parse_method(token: str, experiment: Experiment) -> Method:
 
 def find_method(sub: str, aug: str | None, length: int | None, experiment: Experiment) -> Method:
     """Find the method of the stage options `-sub`, `-aug` (None: the subtype's own) and `-dl`."""
-    matches = [kind for kind in METHOD_KINDS.values() if kind.sub == sub and aug in (None, kind.aug)]
+    kinds = [kind for kind in METHOD_KINDS.values() if not kind.folder or kind.aug == aug]
+    matches = [kind for kind in kinds if kind.sub == sub and aug in (None, kind.aug)]
     if not matches:
-        pairs = ", ".join(f"-sub {kind.sub} -aug {kind.aug}" for kind in METHOD_KINDS.values())
+        pairs = ", ".join(f"-sub {kind.sub} -aug {kind.aug}" for kind in kinds)
         raise UserError(f"unknown method '-sub {sub}{f' -aug {aug}' if aug else ''}': choose from {pairs}")
     if len(matches) > 1:
         choices = " or ".join(kind.aug for kind in matches)
         raise UserError(f"-sub {sub} goes with more than one -aug: add -aug {choices}")
+    if matches[0].folder:
+        raise UserError(f"-aug {aug}: not a method of this script; use main.py in {matches[0].folder}/")
     length = experiment.default_length if length is None else length
     return _method(matches[0], length, experiment, f"-dl {length}")
 

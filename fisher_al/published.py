@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fisher_al.layout import format_ratio
+from fisher_al.methods import ADVERSARIAL
 from fisher_al.stages.chain import Chain
 
 
@@ -28,6 +29,10 @@ def published_mean(chain: Chain) -> np.ndarray | None:
     curves = _facts()["curves"].get(chain.experiment.name, {})
     # the paper's uncertainties start from the pretrained model and replace no labels
     key = (method.kind.sub, method.kind.aug, method.length, layout.ensemble_size, int(layout.pretrained))
-    values = curves.get(format_ratio(layout.imbalance_ratio), {}).get("|".join(map(str, key)))
+    ratio = format_ratio(layout.imbalance_ratio)
+    values = curves.get(ratio, {}).get("|".join(map(str, key)))
+    if method.kind.aug == ADVERSARIAL and layout.pretrained:
+        runs = _facts()["vaal"].get(chain.experiment.name, {}).get(ratio)  # published run by run
+        values = np.mean(runs, axis=0) if runs else None
     is_another = layout.noisy_ratio > 0 or chain.budget != chain.experiment.budget
     return None if values is None or is_another else np.array(values, dtype=float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from fisher_al.distributed import launch, main_first, process_count
 from fisher_al.errors import UserError
 from fisher_al.layout import format_ratio
 from fisher_al.runner import InitialModel, Task, run_tasks
+from fisher_al.stages.chain import Chain
 
 
 def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
@@ -31,7 +33,6 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     cli.add_start_option(parser)
     parser.add_argument("--initial", action="store_true", help="make the initial models")
     parser.add_argument("--epochs", type=cli.index, help="epochs of training" + cli.PROTOCOL)
-    parser.add_argument("--jobs", type=cli.count, default=1, help="chains to run side by side")
     parser.add_argument(
         "--replicas",
         type=cli.count,
@@ -44,7 +45,7 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
         default=1,
         help="processes, each with its own GPU, that share the images of one chain after another",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    cli.add_plan_options(parser)
     args = parser.parse_args(arguments)
     if args.nproc > 1 and (args.jobs > 1 or (args.replicas or 1) > 1):
         raise UserError(
@@ -57,22 +58,47 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     if args.initial:
         tasks: list[Task] = make_initial_models(experiment, args, device)
     else:
-        chains = make_chains(experiment, args, device)
+        chains = _own_chains(make_chains(experiment, args, device), args)
         tasks = plan_chains(chains, args.replicas)
-    _print_plan(tasks)
-    if args.dry_run:
+    failed = carry_out(tasks, args, device, "model" if args.initial else "iteration")
+    if failed is None:
         return 0
-    cli.announce(device)
-    for task in tasks:
-        with main_first():
-            task.prepare()
-    failed = run_tasks(tasks, args.jobs, "model" if args.initial else "iteration")
     if args.initial:
         done = sum(task.done for task in tasks)
         print(f"{done} of {len(tasks)} initial models are in {data_folder(experiment, args)}")
     else:
         print_results(collect_curves(chains))
-    return _report_failures(failed)
+    return report_failures(failed)
+
+
+def _own_chains(chains: Sequence[Chain], args: argparse.Namespace) -> list[Chain]:
+    """The chains without those that scripts of another folder run.
+
+    Raises UserError if --methods asks for them; a figure's curves are left out with a note.
+    """
+    for kind in {chain.method.kind for chain in chains if chain.method.kind.folder}:
+        where = f"cd ../{kind.folder} && python3 run.py --dataset {args.dataset}"
+        if args.methods:
+            raise UserError(f"--methods {kind.token}: it has a run.py of its own: {where}")
+        print(f"left out: {kind.token}, which has a run.py of its own: {where}")
+    return [chain for chain in chains if not chain.method.kind.folder]
+
+
+def carry_out(
+    tasks: Sequence[Task], args: argparse.Namespace, device: str, unit: str
+) -> list[tuple[Task, Exception]] | None:
+    """Print the plan and carry it out, `--jobs` tasks side by side, with one progress bar.
+
+    Returns the tasks that failed with their errors; None where `--dry-run` asks for the plan alone.
+    """
+    _print_plan(tasks)
+    if args.dry_run:
+        return None
+    cli.announce(device)
+    for task in tasks:
+        with main_first():
+            task.prepare()
+    return run_tasks(tasks, args.jobs, unit)
 
 
 def _print_plan(tasks: Sequence[Task]) -> None:
@@ -91,7 +117,7 @@ def _print_plan(tasks: Sequence[Task]) -> None:
     print(tabulate(table, headers=headers, disable_numparse=True))
 
 
-def _report_failures(failed: Sequence[tuple[Task, Exception]]) -> int:
+def report_failures(failed: Sequence[tuple[Task, Exception]]) -> int:
     """Raise or print what went wrong; exit code 0 if nothing, 1 if something unexpected did."""
     unexpected = [(task, error) for task, error in failed if not isinstance(error, UserError)]
     for task, error in unexpected:

@@ -24,6 +24,7 @@ def _read_digits(folder: Path) -> RawSplits:
 # The curves of the paper's MNIST figures (a) and (b).
 COMPARED = (
     *("random", "varMC", "varMC E=4", "none/20", "gradAbl/20", "grad/20", "gradFmap/20", "gradFmap/80"),
+    "vaal",
 )
 
 MNIST = Experiment(

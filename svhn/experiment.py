@@ -21,6 +21,7 @@ def _read(folder: Path, verify: bool) -> RawSplits:
 
 COMPARED = (
     *("random", "varMC", "varMC E=4", "none/256", "gradAbl/256", "grad/256", "gradFmap/256", "gradFmap/768"),
+    "vaal",
 )
 
 SVHN = Experiment(

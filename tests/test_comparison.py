@@ -92,6 +92,9 @@ def test_published_curves_are_found_by_method():
     assert np.isnan(published_mean(make_chain(ROOT, token="cor/20"))[0])
     assert published_mean(make_chain(ROOT, token="varMC", ensemble_size=4))[1] == 67.6
     assert published_mean(make_chain(ROOT, token="amiDiag/20")) is None
+    assert published_mean(make_chain(ROOT, token="vaal"))[[0, 4, 9]] == pytest.approx(
+        [51.548, 62.141, 68.164]
+    )
 
 
 @pytest.mark.skipif(not REFERENCE_CURVES.is_file(), reason=f"needs {REFERENCE_CURVES}")

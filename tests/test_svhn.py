@@ -26,7 +26,11 @@ from svhn.custom_models.resnet10 import ResNet10
 from svhn.experiment import EXPERIMENTS, SVHN
 
 COUNTS = {"train": 80, "extra": 120, "test": 40}
-METHODS = [f"{kind.token}/256" if kind.has_scales else kind.token for kind in METHOD_KINDS.values()]
+METHODS = [
+    f"{kind.token}/256" if kind.has_scales else kind.token
+    for kind in METHOD_KINDS.values()
+    if not kind.folder
+]
 
 
 def write_mat(path, count, seed):
