@@ -5,6 +5,7 @@ import csv
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,8 +45,12 @@ class Outcome:
 
 def call(script: str, *arguments: object, experiments: Experiments = EXPERIMENTS) -> Outcome:
     """Run what a script runs (mnist/ by default) in this process: fast, for the many error cases."""
+    return call_main(partial(MAIN_FUNCTIONS[script], experiments), *arguments)
+
+
+def call_main(main: Callable[[list[str]], int | None], *arguments: object) -> Outcome:
+    """Run a script's main function in this process."""
     out, err = io.StringIO(), io.StringIO()
-    main = partial(MAIN_FUNCTIONS[script], experiments)
     with (
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

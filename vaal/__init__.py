@@ -1,0 +1,1 @@
+"""Variational adversarial active learning, the adversarial baseline (arXiv:1904.00370)."""

@@ -1,0 +1,40 @@
+"""What the auto-encoder sees: every image of the pool, small and in [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fisher_al.data import Images
+from fisher_al.experiment import Experiment
+
+SIZE = 32
+_BATCH = 1000
+
+
+def vae_images(images: Images, experiment: Experiment) -> Tensor:
+    """All images as one uint8 tensor (N, C, 32, 32): smaller ones padded with zeros, larger ones resized.
+
+    Made from the normalised inputs of the task network, so that it does not matter how images are stored.
+    """
+    mean, std = (
+        torch.tensor(values, device=images.device).view(1, -1, 1, 1)
+        for values in (experiment.mean, experiment.std)
+    )
+    return torch.cat([_small(inputs * std + mean) for inputs, _ in images.batches(_BATCH)])
+
+
+def _small(images: Tensor) -> Tensor:
+    height, width = images.shape[2:]
+    if max(height, width) > SIZE:
+        images = F.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True)
+    else:
+        left, top = (SIZE - width) // 2, (SIZE - height) // 2
+        images = F.pad(images, (left, SIZE - width - left, top, SIZE - height - top))
+    return images.mul(255).round().clamp(0, 255).to(torch.uint8).contiguous()
+
+
+def as_inputs(images: Tensor) -> Tensor:
+    """Images (N, C, 32, 32) as float32 in [0, 1], channels last in memory."""
+    return images.float().div_(255).contiguous(memory_format=torch.channels_last)
