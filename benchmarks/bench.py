@@ -9,6 +9,7 @@ folder, prints tables, and writes all numbers to benchmarks/results.json.
 import tempfile
 from pathlib import Path
 
+from adversarial import adversarial_rows
 from chains import Workshop
 from growth import growth_rows
 from images_per_second import resnet_rows
@@ -69,7 +70,8 @@ def main(arguments):
         results["throughput"] = throughput_rows(workshop)
         results["growth"] = growth_rows(workshop)
     results["resnet"] = list(resnet_rows(speed))
-    for rows in (results["stages"], results["throughput"], results["growth"], results["resnet"]):
+    results["vaal"] = list(adversarial_rows())
+    for rows in (results[name] for name in ("stages", "throughput", "growth", "resnet", "vaal")):
         print_table(rows)
     save_json(results, args.out)
     print(f"\n{args.out}")
