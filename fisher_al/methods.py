@@ -115,7 +115,7 @@ METHOD_KINDS = {
             "lowest discriminator output (arXiv:1904.00370)",
             "1 encoder pass; VAE and discriminator are trained anew",
             "#6A51A3",
-            "1",
+            "H",
             folder="vaal",
         ),
         MethodKind(
