@@ -23,8 +23,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from fisher_al.data import Images
 from fisher_al.evaluation import default_evaluation_batch_size
+from fisher_al.images import Images
 from fisher_al.memory import keep_freed_memory
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_generator
@@ -102,7 +102,7 @@ def plain_loop(pixels, labels):
                 for half in halves:
                     x, _ = next(half)
                     reconstruction, mu, logvar = vae(x)
-                    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean() / 1024
+                    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(1).mean()
                     loss = loss + F.mse_loss(reconstruction, x) + kl + bce(d(mu), ones)
                 update(optimizers[1], loss)
             for _ in range(2):
@@ -126,7 +126,7 @@ def our_loop(pixels, labels, precision):
     few = Images(pixels[:10], labels[:10], MNIST, "cpu")  # tests are none of what is timed
 
     def run(count):
-        selection = EpochSelection(few, None, classification, default_evaluation_batch_size("cpu"))
+        selection = EpochSelection(few, None, classification, default_evaluation_batch_size("cpu", (28, 28)))
         short = replace(protocol, train_iterations=count)
         train_round(network, adversaries, pool, images, labeled, selection, short, derive_generator)
 

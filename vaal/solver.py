@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fisher_al.data import Images
+from fisher_al.images import Images
 from fisher_al.training import EpochSelection, FitResult, OnEpoch
 from vaal.images import as_inputs
 from vaal.model import VAE, Discriminator, frozen_statistics
@@ -37,11 +37,11 @@ def vae_loss(
 ) -> Tensor:
     """Loss of the auto-encoder on a paired batch: labeled plus unlabeled, each a mean over its half.
 
-    Mean squared error, plus `beta` x KL per pixel, plus `adversarial_weight` x cross-entropy of the
-    discriminator's `logits` (N,) with the verdict "labeled" on both halves (arXiv:1904.00370).
+    Squared error averaged over pixels, plus `beta` x KL divergence, plus `adversarial_weight` x cross-entropy
+    of the discriminator's `logits` (N,) with the verdict "labeled" on both halves (arXiv:1904.00370).
     """
     error = F.mse_loss(reconstructions, images)
-    divergence = kl_divergence(mean, log_variance).mean() / images[0].numel()
+    divergence = kl_divergence(mean, log_variance).mean()
     fooled = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
     # the halves are equally large: the sum of their means is twice the mean over both
     return 2 * (error + beta * divergence + adversarial_weight * fooled)
