@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,13 +26,13 @@ OPTIONS = ("--crop", 32, "--workers", 1, "-ir", 4, "--run-stop", 1, "--epochs", 
 OURS = parse_method("gradFmap/768", IMAGENET)
 
 
-def script(name, folder, *arguments, launcher=()):
-    """Run an imagenet/ script as a user does on the folder of images in `folder`."""
+def script(name, folder, *arguments, launcher=(), where="imagenet"):
+    """Run a script of `where` as a user does, on the folder of images in `folder`."""
     command = [*(launcher or [sys.executable]), name, "--datadir", folder, "--imagenetdir", folder / "pets"]
     command = list(map(str, [*command, *arguments]))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=ROOT / "imagenet", capture_output=True, text=True, timeout=240, env=environment
+        command, cwd=ROOT / where, capture_output=True, text=True, timeout=240, env=environment
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -127,6 +128,15 @@ def test_stages_run_under_torchrun(folder):
     out = script("main_descr.py", folder, *common, launcher=launcher)
     assert out.count("test accuracy") == 1  # one process reports
     assert layout_of(folder).best_checkpoint(OURS, 1, 9).is_file()
+
+
+def test_vaal_runs_on_a_folder(folder):
+    arguments = ["run.py", "--dataset", "ImageNet", *OPTIONS[:-2], "--iterations", 2, "-as", 5]
+    sizes = ["--train-iterations", 5, "--batch-size", 4, "--vae-width", 8, "--latent", 4]
+    out = script(*arguments[:1], folder, *arguments[1:], *sizes, where="vaal")
+    assert "vaal" in out
+    picks = np.load(layout_of(folder).index_list(parse_method("vaal", IMAGENET), 2, 10))
+    assert len(set(picks.tolist())) == 10
 
 
 def test_a_failure_in_one_of_several_processes_is_told_once(folder, tmp_path):

@@ -32,7 +32,7 @@ class VaalChain(Chain):
 
     @property
     def initial_advice(self) -> str:
-        return "run run.py --initial in the dataset's folder (mnist/, svhn/) first"
+        return "run run.py --initial in the dataset's folder (mnist/, svhn/, imagenet/) first"
 
     def batch_advice(self, batch: int) -> str:
         return f"run batch {batch} first (main.py -b {batch - 1}, or run.py)"

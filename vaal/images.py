@@ -10,7 +10,7 @@ from fisher_al.experiment import Experiment
 from fisher_al.images import Images
 
 SIZE = 32
-_BATCH = 1000
+_BATCH = 250
 
 
 def vae_images(images: Images, experiment: Experiment) -> Tensor:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
+import imagenet.experiment
 import mnist.experiment
 import svhn.experiment
 from fisher_al import cli
@@ -17,7 +18,7 @@ ONLY_VAAL = {"methods": ["vaal"], "ensemble_size": [1], "figure": None, "sample_
 
 PRECISIONS = ("float32", "bf16")
 
-_EXPERIMENTS = (mnist.experiment.EXPERIMENTS, svhn.experiment.EXPERIMENTS)
+_EXPERIMENTS = (mnist.experiment.EXPERIMENTS, svhn.experiment.EXPERIMENTS, imagenet.experiment.EXPERIMENTS)
 
 _non_negative = cli.real_number("a weight of at least 0", lambda value: 0 <= value < float("inf"))
 

@@ -48,4 +48,5 @@ PROTOCOLS = {
         MNIST, train_iterations=200, learning_rate=2e-3, vae_width=8, discriminator_width=64, latent=8
     ),
     "SVHN": Protocol(),
+    "ImageNet": Protocol(learning_rate=1e-3),
 }

@@ -6,6 +6,7 @@ Batches of the latter two are paired: a half of labeled images first, a half of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from vaal.protocol import Protocol
 
 GeneratorOf = Callable[..., torch.Generator]
 REPORTS = 100  # of progress in a round
+BATCHES_AHEAD = 100
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -125,7 +127,7 @@ def train_round(
     unlabeled = unlabeled_indices(labeled, len(pool)).to(device)
     labeled = labeled.to(device)
     size = protocol.batch_size
-    tasks = endless_batches(labeled, size, generator_of("task batches"))
+    tasks = _served(pool, endless_batches(labeled, size, generator_of("task batches")), generator_of("crops"))
     halves = [
         endless_batches(labeled, size, generator_of("labeled batches")),
         endless_batches(unlabeled, size, generator_of("unlabeled batches")),
@@ -142,7 +144,7 @@ def train_round(
         for each in (optimizer, *adversaries.optimizers):
             for group in each.param_groups:
                 group["lr"] = protocol.learning_rate_at(iteration - 1)
-        inputs, labels = pool[next(tasks)]
+        inputs, labels = next(tasks)
         _step(optimizer, F.cross_entropy(network(inputs), labels), network)
         for _ in range(protocol.vae_steps):
             adversaries.step_vae(paired())
@@ -155,6 +157,15 @@ def train_round(
         if on_iteration and (is_last or iteration % report_every == 0):
             on_iteration(iteration, selection.result.acc)
     return selection.result
+
+
+def _served(
+    pool: Images, batches: Iterator[Tensor], generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(inputs, labels) of endless batches, many of them at a time, as a folder's images are decoded ahead."""
+    while True:
+        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+        yield from pool.augmented(list(islice(batches, BATCHES_AHEAD)), seed)
 
 
 def unlabeled_indices(labeled: Tensor, pool_size: int) -> Tensor:
