@@ -40,6 +40,7 @@ def load(
         num_threads=folder.workers,
         device_id=gpu,
         seed=seed or 0,
+        exec_dynamic=False,  # with the dynamic executor every pipeline leaves its buffers behind
     )
     # what the labels of DALI's reader carry is the position in the list, so nothing can lose its place
     served = DALIClassificationIterator(
