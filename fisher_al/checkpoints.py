@@ -10,14 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from fisher_al.errors import UserError
-from fisher_al.storage import load_tensors, save_tensors
+from fisher_al.storage import checksum, load_tensors, save_tensors
 from fisher_al.training import FitResult
 
 
 def save_checkpoint(
-    result: FitResult, settings: dict[str, object], path: Path, extra: Mapping[str, Tensor] | None = None
+    result: FitResult,
+    settings: dict[str, object],
+    path: Path,
+    labeled: Tensor | None = None,
+    extra: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the best epoch's weights, all accuracies, the settings that led to them, and what is `extra`."""
+    """Write the best epoch's weights, all accuracies, the settings that led to them, and what is `extra`.
+
+    labeled : the pool indices that it was trained on, to recognise the index list that was written for it.
+    """
     checkpoint = {
         "state_dict": {name: weight.cpu() for name, weight in result.state_dict.items()},
         "epoch": result.epoch,
@@ -25,6 +32,8 @@ def save_checkpoint(
         "settings": settings,
         **(extra or {}),
     }
+    if labeled is not None:
+        checkpoint["index_list_crc32"] = checksum(labeled)
     save_tensors(checkpoint, path)
 
 
@@ -34,6 +43,10 @@ def load_checkpoint(path: Path, otherwise: str) -> dict[str, Any]:
     is_checkpoint = isinstance(checkpoint, dict) and {"state_dict", "acc", "epoch"} <= checkpoint.keys()
     is_checkpoint = is_checkpoint and isinstance(checkpoint["state_dict"], dict)
     is_checkpoint = is_checkpoint and all(map(torch.is_tensor, checkpoint["state_dict"].values()))
+    numbers = ("acc", "acc_last", "acc_val", "index_list_crc32")
+    is_checkpoint = is_checkpoint and all(
+        isinstance(checkpoint.get(name, 0), (int, float)) for name in numbers
+    )
     if not is_checkpoint or not isinstance(checkpoint.get("settings", {}), dict):
         raise UserError(f"{path}: not a checkpoint (no state_dict, acc, epoch); delete it and {otherwise}")
     return checkpoint

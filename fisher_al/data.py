@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,12 +12,16 @@ from torch import Tensor
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 from fisher_al.folder_images import load_folder_data
-from fisher_al.folder_lists import prepare_pool_list, read_list
+from fisher_al.folder_lists import prepare_lists, prepare_pool_list, read_list
 from fisher_al.images import Data, Images
 from fisher_al.layout import Layout
+from fisher_al.locks import hold
 from fisher_al.pools import imbalanced_indices, noisy_labels, split_validation
 from fisher_al.seeds import derive_generator
-from fisher_al.storage import load_tensors, save_tensors
+from fisher_al.storage import load_tensors, remove_abandoned, save_tensors
+
+# Folders in which readers of raw data work; one that is still there was left by a killed process.
+SCRATCH = (".reading-*", "raw/.downloading-*")
 
 SPLITS = ("training", "test", "train-split", "val-split")
 
@@ -25,16 +30,29 @@ def prepare_processed(experiment: Experiment, layout: Layout) -> None:
     """Write the processed files that are missing: uint8 images and int64 labels of each split.
 
     The validation split is a property of the dataset, the same for every run and seed. Raises UserError if
-    one half of that split is there without the other.
+    one half of that split is there without the other and is not the one that would be written.
     """
-    missing = [split for split in SPLITS if not layout.processed(split).is_file()]
-    if not missing:
+    if experiment.folder is not None:
+        prepare_lists(experiment, layout)
+        return
+    if not _missing_splits(layout):
         _require_sizes(experiment, layout)
         return
-    halves = {"train-split", "val-split"}
-    if len(halves.intersection(missing)) == 1:
-        alone = layout.processed((halves - set(missing)).pop())
-        raise UserError(f"{alone}: its other half is missing; put that beside it, or delete this one")
+    with hold(layout.processed_lock(), wait=True):
+        remove_abandoned(layout.processed(split) for split in SPLITS)
+        for scratch in (path for pattern in SCRATCH for path in layout.folder.glob(pattern)):
+            shutil.rmtree(scratch, ignore_errors=True)
+        _write_missing_splits(experiment, layout)
+
+
+def _missing_splits(layout: Layout) -> list[str]:
+    return [split for split in SPLITS if not layout.processed(split).is_file()]
+
+
+def _write_missing_splits(experiment: Experiment, layout: Layout) -> None:
+    missing = _missing_splits(layout)
+    if not missing:
+        return  # another process made them meanwhile
     raw = experiment.read(layout.folder)
     generator = derive_generator("validation split", experiment.name)
     pool, validation = split_validation(
@@ -46,6 +64,12 @@ def prepare_processed(experiment: Experiment, layout: Layout) -> None:
         "train-split": (raw.train_images[pool], raw.train_labels[pool]),
         "val-split": (raw.train_images[validation], raw.train_labels[validation]),
     }
+    halves = {"train-split", "val-split"}
+    if len(halves.intersection(missing)) == 1:
+        split = (halves - set(missing)).pop()
+        alone = layout.processed(split)
+        if not all(map(torch.equal, load_split(alone, experiment), contents[split])):
+            raise UserError(f"{alone}: its other half is missing; put that beside it, or delete this one")
     for split in missing:
         save_tensors(contents[split], layout.processed(split))
 
@@ -82,7 +106,9 @@ def prepare_pool(experiment: Experiment, layout: Layout, seed: int, verify: bool
     kept = imbalanced_indices(labels, layout.imbalance_ratio, experiment.num_classes, generator)
     labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
     if not path.is_file():
-        save_tensors((images[kept], labels), path)
+        with hold(layout.pool_lock(), wait=True):
+            remove_abandoned([path])
+            save_tensors((images[kept], labels), path)
     elif not torch.equal(load_split(path, experiment)[1], labels):
         raise UserError(
             f"{path}: not the pool of --seed {seed}; give the seed that it was drawn from, or delete it"

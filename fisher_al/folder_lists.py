@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -14,9 +14,10 @@ from tqdm import tqdm
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, ImageFolder
 from fisher_al.layout import Layout
+from fisher_al.locks import hold
 from fisher_al.pools import noisy_labels, thinned_classes
 from fisher_al.seeds import derive_generator
-from fisher_al.storage import atomic_write
+from fisher_al.storage import atomic_write, remove_abandoned
 
 FOLDER_SPLITS = ("train", "val")
 
@@ -51,7 +52,7 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
             if path.name.startswith("."):
                 continue
             relative = f"{split}/{class_folder.name}/{path.name}"
-            if path.suffix.lower() in SUFFIXES and "\n" not in path.name:
+            if path.suffix.lower() in SUFFIXES and path.name.splitlines() == [path.name]:
                 files.append(relative)
                 found.append(labels[class_folder.name])
             else:
@@ -77,9 +78,15 @@ def prepare_lists(experiment: Experiment, layout: Layout) -> None:
     Raises UserError for a file that is no image, unless corrupt ones are to be skipped: then every image is
     decoded once, and those left out stand in `processed/skipped.txt`.
     """
-    missing = [split for split in FOLDER_SPLITS if not layout.processed_list(split).is_file()]
-    if not missing:
+    if all(layout.processed_list(split).is_file() for split in FOLDER_SPLITS):
         return
+    with hold(layout.processed_lock(), wait=True):
+        remove_abandoned(layout.processed_list(split) for split in FOLDER_SPLITS)
+        _write_missing_lists(experiment, layout)
+
+
+def _write_missing_lists(experiment: Experiment, layout: Layout) -> None:
+    missing = [split for split in FOLDER_SPLITS if not layout.processed_list(split).is_file()]
     folder = experiment.folder
     classes, skipped = find_classes(folder.root), []
     for split in missing:
@@ -126,7 +133,9 @@ def prepare_pool_list(experiment: Experiment, layout: Layout, seed: int, verify:
     labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
     drawn = [files[i] for i in kept.tolist()], labels
     if not path.is_file():
-        write_list(drawn, path)
+        with hold(layout.pool_lock(), wait=True):
+            remove_abandoned([path])
+            write_list(drawn, path)
         return
     files, found = read_list(path, experiment.num_classes)
     if files != drawn[0] or not torch.equal(found, labels):
@@ -149,7 +158,7 @@ def read_list(path: Path, num_classes: int) -> FileList:
         raise UserError(f"{path}: not found; run the command again to make it anew")
     try:
         pairs = list(_pairs(path.read_text(), num_classes))
-    except ValueError as error:
+    except ValueError as error:  # also of text that is none
         raise UserError(f"{path}: {error}; delete it and run the command again") from error
     if not pairs:
         raise UserError(f"{path}: empty; delete it and run the command again")
@@ -162,6 +171,6 @@ def _pairs(text: str, num_classes: int) -> Iterator[tuple[str, int]]:
         name, _, label = line.rpartition(" ")
         if not label.isdecimal() or int(label) >= num_classes:
             raise ValueError(f"line {number} does not end with a class from 0 to {num_classes - 1}")
-        if not name or name.startswith("/") or ".." in PurePosixPath(name).parts:
+        if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
             raise ValueError(f"line {number} leads out of the folder of images")
         yield name, int(label)

@@ -84,5 +84,31 @@ class Layout:
         stem = f"{split}_{self._start_tag}batch_B_{self._pool_tag}_{method.file_tag}"
         return self.run_folder / "descr" / f"{stem}{self._ensemble_tag(member)}.pt"
 
+    def chain_log(self, method: Method) -> Path:
+        """What was done on a chain, line by line."""
+        name = f"{self._start_tag}{self._pool_tag}_{method.file_tag}{self._ensemble_tag(self.ensemble_size)}"
+        return self.run_folder / "log" / f"{name}.jsonl"
+
+    def initial_log(self, member: int = 0) -> Path:
+        """What was done on an initial model."""
+        return self.run_folder / "log" / f"{self.initial_checkpoint(member).stem}.jsonl"
+
+    def batches_from_initial(self) -> list[Path]:
+        """What there is, of any method, that started from this pool's initial model or ensemble of them."""
+        batches = f"{self._start_tag}batch_*_{self._pool_tag}_sub_*"
+        found = [
+            *self.run_folder.glob(f"index_list_{batches}.npy"),
+            *self.run_folder.glob(f"checkpoint/best_{batches}.pt"),
+        ]
+        return [path for path in found if ("_E_" in path.name) == (self.ensemble_size > 1)]
+
+    def processed_lock(self) -> Path:
+        """Held while the processed splits are made."""
+        return self.folder / "processed" / "processed.lock"
+
+    def pool_lock(self) -> Path:
+        """Held while the biased pool is made."""
+        return self.run_folder / "log" / f"{self.pool().stem}.lock"
+
     def _batch_name(self, prefix: str, method: Method, batch: int, size: int) -> str:
         return f"{prefix}_{self._start_tag}batch_{batch}_size_{size}_{self._pool_tag}_{method.file_tag}"

@@ -1,9 +1,15 @@
-"""Reading and writing files: every write is atomic, and no load executes anything."""
+"""Reading and writing files: every write is atomic, every load is verified and executes nothing."""
 
 import json
 import os
+import re
+import secrets
+import warnings
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +22,28 @@ from fisher_al.errors import UserError
 # From this size on, what is written row by row is put together in a file.
 MAPPED_BYTES = 2**28
 
+# A file's name while it is written. The suffix stays last: numpy and matplotlib choose the format by it.
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]+\.tmp(?P<suffix>\.\w+)?")
+
+REPAIR = "run.py --repair finds and remakes what is broken"
+
+ZIP_MAGIC = b"PK\x03\x04"
+
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which takes its place when the block ends without an error."""
-    # The suffix stays last: matplotlib and numpy choose or append the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which takes its place when the block ends without an error.
+
+    A `durable` file is on the disk before it carries its name: not even a power cut leaves half of it.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            if durable:
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -33,10 +51,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def save_tensors(content: Any, path: Path) -> None:
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Delete what killed writers of `paths` left behind. Only while no one else can be writing them."""
+    paths = set(paths)
+    for folder in {path.parent for path in paths}:
+        for temporary in folder.glob(".*.tmp*"):
+            found = _TEMPORARY.fullmatch(temporary.name)
+            if found and folder / f"{found['stem']}{found['suffix'] or ''}" in paths:
+                temporary.unlink(missing_ok=True)
+
+
+def save_tensors(content: Any, path: Path, durable: bool = True) -> None:
     """Write tensors, or containers of them, with `torch.save`."""
-    with atomic_write(path) as temporary:
-        torch.save(content, temporary)
+    with atomic_write(path, durable) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's own, while it handles that of the file
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def save_rows(blocks: Iterable[Tensor], count: int, path: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -45,35 +76,72 @@ def save_rows(blocks: Iterable[Tensor], count: int, path: Path, dtype: torch.dty
     A large one is put together in a file beside `path` that is mapped into memory: what it takes of the
     memory is what the system can take back.
     """
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}.tmp.rows")
+    # named like a temporary of `path`, so that one left by a killed process is found
+    scratch = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
     content, at = None, 0
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         for block in blocks:
             if content is None:
-                shape = torch.Size((count, *block.shape[1:]))
-                if shape.numel() * dtype.itemsize <= MAPPED_BYTES:
-                    content = torch.empty(shape, dtype=dtype)
-                else:
-                    content = torch.from_file(str(scratch), True, shape.numel(), dtype=dtype).view(shape)
+                content = _empty_rows(torch.Size((count, *block.shape[1:])), dtype, scratch, path)
             content[at : at + len(block)] = block
             at += len(block)
-        save_tensors(content, path)
+        save_tensors(content, path, durable=False)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def _empty_rows(shape: torch.Size, dtype: torch.dtype, scratch: Path, path: Path) -> Tensor:
+    """Rows to fill, in memory or, if they are large, in the file `scratch`; UserError if the disk is full."""
+    size = shape.numel() * dtype.itemsize
+    if size <= MAPPED_BYTES:
+        return torch.empty(shape, dtype=dtype)
+    try:
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        with open(scratch, "wb") as file:  # all of it now: a page that finds no room later kills the process
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return torch.from_file(str(scratch), True, shape.numel(), dtype=dtype).view(shape)
 
 
 def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
     """Read what `save_tensors` wrote; UserError with the advice `otherwise` if it is missing or broken.
 
-    With `mmap`, tensors are read from the disk only where they are used.
+    With `mmap`, tensors are read from the disk only where they are used, but once to verify them.
     """
     if not path.is_file():
         raise UserError(f"{path}: not found; {otherwise}")
+    otherwise = f"delete it and {otherwise}, or {REPAIR}"
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        status = path.stat()
+        altered = _altered_part(path, status.st_ino, status.st_size, status.st_mtime_ns)
+        with warnings.catch_warnings():  # torch's, about what only a forged file holds
+            warnings.simplefilter("ignore")
+            content = None if altered else torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a broken file can fail anywhere in the archive or unpickling code
-        raise UserError(f"{path}: truncated or not a tensor file; delete it and {otherwise}") from error
+        raise UserError(f"{path}: truncated or not a tensor file; {otherwise}") from error
+    if altered:
+        raise UserError(f"{path}: altered (checksum of {altered}); {otherwise}")
+    return content
+
+
+@lru_cache(maxsize=4096)
+def _altered_part(path: Path, inode: int, size: int, modified: int) -> str | None:
+    """Name of a part of a tensor file that is not as it was written; each state of a file is read once.
+
+    `torch.save` writes a ZIP archive with a checksum (CRC-32) of every part, which `torch.load` does not look
+    at. Files of its format before version 1.6 have none.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
+            return None
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip()
+
+
+def checksum(indices: Tensor) -> int:
+    """CRC-32 of pool indices as an index list stores them."""
+    return zlib.crc32(indices.cpu().numpy().astype(np.int64).tobytes())
 
 
 def save_indices(indices: Tensor, path: Path) -> None:
@@ -82,21 +150,29 @@ def save_indices(indices: Tensor, path: Path) -> None:
         np.save(temporary, indices.cpu().numpy().astype(np.int64))
 
 
-def load_indices(path: Path, size: int, pool_size: int, otherwise: str) -> Tensor:
-    """Read `size` distinct pool indices; UserError with the advice `otherwise` if the file is not that."""
+def load_indices(path: Path, size: int, pool_size: int, otherwise: str, crc32: int | None = None) -> Tensor:
+    """Read `size` distinct pool indices; UserError with the advice `otherwise` if the file is not that.
+
+    crc32 : what `checksum` says of them, if that is known.
+    """
     if not path.is_file():
         raise UserError(f"{path}: not found; {otherwise}")
+    otherwise = f"delete it and {otherwise}, or {REPAIR}"
     try:
         with open(path, "rb") as file:
-            indices = torch.from_numpy(np.lib.format.read_array(file, allow_pickle=False).astype(np.int64))
-    except (ValueError, TypeError, EOFError) as error:
-        raise UserError(f"{path}: truncated or not a .npy file; delete it and {otherwise}") from error
+            stored = np.lib.format.read_array(file, allow_pickle=False)
+        if stored.dtype.kind not in "iu":
+            raise TypeError(stored.dtype)
+        indices = torch.from_numpy(stored.astype(np.int64))
+    except Exception as error:  # a forged header can ask numpy for anything
+        raise UserError(f"{path}: truncated or not a .npy file of integers; {otherwise}") from error
     in_range = indices.numel() == 0 or (indices.min() >= 0 and indices.max() < pool_size)
     if indices.shape != (size,) or not in_range or indices.unique().numel() != size:
         raise UserError(
-            f"{path}: holds other than {size} distinct indices into a pool of {pool_size}; "
-            f"delete it and {otherwise}"
+            f"{path}: holds other than {size} distinct indices into a pool of {pool_size}; {otherwise}"
         )
+    if crc32 is not None and crc32 != checksum(indices):
+        raise UserError(f"{path}: altered (checksum); {otherwise}")
     return indices
 
 

@@ -2,13 +2,22 @@
 
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
 from fisher_al.errors import UserError
-from fisher_al.storage import atomic_write, load_indices, load_tensors, save_indices, save_tensors
+from fisher_al.storage import (
+    atomic_write,
+    checksum,
+    load_indices,
+    load_tensors,
+    remove_abandoned,
+    save_indices,
+    save_tensors,
+)
 
 
 class Payload:
@@ -64,8 +73,70 @@ def test_broken_tensor_files_are_named(tmp_path):
     save_tensors(torch.rand(1000), path)
     for content in (b"", b"garbage", path.read_bytes()[:2000]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"x\.pt: truncated or not a tensor file"):
+        with pytest.raises(UserError, match=r"x\.pt: truncated or not a tensor file.*run.py --repair"):
             load_tensors(path, "run it")
+
+
+def test_every_flipped_bit_is_found_or_harmless(tmp_path):
+    path, content = tmp_path / "x.pt", {"state": torch.rand(20), "acc": 71.5}
+    save_tensors(content, path)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        broken = bytearray(whole)
+        broken[position] ^= 1 << position % 8
+        path.write_bytes(broken)
+        try:
+            found = load_tensors(path, "run it")
+        except UserError:
+            continue
+        assert found["acc"] == content["acc"]
+        assert torch.equal(found["state"], content["state"])
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_flipped_byte_in_tensor_data_is_named(mmap, tmp_path):
+    path = tmp_path / "x.pt"
+    save_tensors(torch.zeros(1000, 10), path)
+    broken = bytearray(path.read_bytes())
+    broken[len(broken) // 2] ^= 1
+    path.write_bytes(broken)
+    assert torch.load(path, weights_only=True).count_nonzero() == 1  # torch itself does not see it
+    with pytest.raises(UserError, match=r"x\.pt: altered \(checksum of .*/data/0\).*run.py --repair"):
+        load_tensors(path, "run it", mmap)
+
+
+def test_a_file_is_read_once_to_verify_it(tmp_path, monkeypatch):
+    path, verified = tmp_path / "x.pt", []
+    save_tensors(torch.zeros(10), path)
+    testzip = zipfile.ZipFile.testzip
+    monkeypatch.setattr(zipfile.ZipFile, "testzip", lambda archive: verified.append(1) or testzip(archive))
+    for _ in range(3):
+        load_tensors(path, "run it", mmap=True)
+    assert len(verified) == 1
+    save_tensors(torch.ones(10), path)
+    load_tensors(path, "run it")
+    assert len(verified) == 2
+
+
+def test_the_format_before_torch_1_6_is_read(tmp_path):
+    torch.save(torch.arange(3), tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    assert load_tensors(tmp_path / "x.pt", "run it").tolist() == [0, 1, 2]
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    path = tmp_path / "train_ir_10_nr_0.0.pt"
+    for target in (path, tmp_path / "other.pt", tmp_path / "noextension"):
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(b"half")
+            os.link(temporary, tmp_path / f"{temporary.name}.kept")
+        os.rename(tmp_path / f"{temporary.name}.kept", temporary)  # as a killed writer leaves it
+    assert len(os.listdir(tmp_path)) == 6
+    remove_abandoned([path])
+    left = os.listdir(tmp_path)
+    assert len(left) == 5
+    assert not any(name.startswith(".train_ir") for name in left)
+    remove_abandoned([tmp_path / "noextension", tmp_path / "other.pt"])
+    assert sorted(os.listdir(tmp_path)) == ["noextension", "other.pt", path.name]
 
 
 def test_index_lists_are_checked(tmp_path):
@@ -78,6 +149,13 @@ def test_index_lists_are_checked(tmp_path):
             load_indices(path, size, pool_size, "run it")
     save_indices(torch.tensor([1, 1, 2]), path)
     with pytest.raises(UserError, match="distinct"):
+        load_indices(path, 3, 4, "run it")
+    save_indices(torch.tensor([0, 1, 2]), path)
+    assert load_indices(path, 3, 4, "run it", checksum(torch.tensor([0, 1, 2]))).tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match=r"x\.npy: altered \(checksum\).*run.py --repair"):
+        load_indices(path, 3, 4, "run it", checksum(torch.tensor([2, 1, 0])))
+    np.save(path, np.array([0.5, 1.5, 2.5]))
+    with pytest.raises(UserError, match="of integers"):
         load_indices(path, 3, 4, "run it")
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match="truncated"):

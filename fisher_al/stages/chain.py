@@ -50,6 +50,11 @@ class Chain:
         return range(self.layout.ensemble_size)
 
     @property
+    def log(self) -> Path:
+        """What was done on the chain, line by line; its lock lies beside it."""
+        return self.layout.chain_log(self.method)
+
+    @property
     def initial_advice(self) -> str:
         """What to do if an initial model is missing."""
         ensemble = f" -ens {self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
@@ -93,6 +98,31 @@ class Chain:
         if batch == 0:
             return self.layout.initial_checkpoint(member)
         return self.layout.best_checkpoint(self.method, batch, batch * self.budget, member)
+
+    def batch_files(self, batch: int) -> list[Path]:
+        """Index list and checkpoints of one batch."""
+        index_list = self.layout.index_list(self.method, batch, batch * self.budget)
+        return [index_list, *(self.model_path(batch, member) for member in self.members)]
+
+    @property
+    def descriptor_files(self) -> list[Path]:
+        """What the last iteration described; not every method has all of them."""
+        splits = ("train", "val")
+        return [self.layout.descriptors(split, self.method, e) for split in splits for e in self.members]
+
+    @property
+    def files(self) -> list[Path]:
+        """What belongs to the chain alone: descriptors, and index list and checkpoints of every batch."""
+        batches = range(1, self.iterations + 1)
+        return [*self.descriptor_files, *(path for batch in batches for path in self.batch_files(batch))]
+
+    @property
+    def iterations_done(self) -> int:
+        """How many iterations are complete on disk."""
+        batch = 0
+        while batch < self.iterations and all(path.is_file() for path in self.batch_files(batch + 1)):
+            batch += 1
+        return batch
 
     def load_model(self, batch: int, member: int) -> nn.Module:
         """The network that iteration `batch` starts from: the initial model, or the best one of `batch`.

@@ -52,7 +52,7 @@ def _write_uncertainty(chain: Chain, batch: int, member: int, network: nn.Module
     statistics = sample_statistics(network, data.pool, uncertainty, samples, _batch_size(chain), generator)
     content = statistics if len(chain.members) > 1 else uncertainty.score(statistics)
     if is_main():
-        save_tensors(content, chain.layout.descriptors("train", chain.method, member))
+        save_tensors(content, chain.layout.descriptors("train", chain.method, member), durable=False)
 
 
 def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data) -> None:
@@ -80,8 +80,9 @@ def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data)
         return
     # Scores are too small for float16, and labels beside validation scores too large for bfloat16.
     dtype = torch.bfloat16 if chain.experiment.half_descriptors else torch.float32
+    # large, and made anew at no loss: not worth waiting for the disk
     save_rows(blocks, len(data.pool), chain.layout.descriptors("train", chain.method), dtype)
-    save_tensors(validation, chain.layout.descriptors("val", chain.method))
+    save_tensors(validation, chain.layout.descriptors("val", chain.method), durable=False)
 
 
 def _batch_size(chain: Chain) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fisher_al.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
-from fisher_al.checkpoints import save_checkpoint
+from fisher_al.checkpoints import load_checkpoint, save_checkpoint
 from fisher_al.distributed import decided_by_main, is_main, wait_for_all
 from fisher_al.errors import UserError
 from fisher_al.evaluation import predict, predict_probabilities
@@ -16,7 +16,7 @@ from fisher_al.methods import BADGE, CORESET, KERNEL_Z, UNCERTAIN
 from fisher_al.stages.chain import Chain
 from fisher_al.steps import autocast_type
 from fisher_al.storage import load_indices, load_tensors, save_indices
-from fisher_al.training import FitResult, OnEpoch, Replica, fit
+from fisher_al.training import FitResult, OnEpoch, Replica, divergence, fit
 from fisher_al.uncertainty import UNCERTAINTIES
 
 
@@ -25,9 +25,11 @@ def main_descr(
 ) -> dict[str, float]:
     """Label the picks after `batch`, retrain on all labels, and write batch + 1: index list and checkpoint.
 
-    Returns the checkpoint's accuracies: acc, acc_last, acc_val.
+    Returns the checkpoint's accuracies: acc, acc_last, acc_val. Raises UserError if training diverged.
     """
     [result] = main_descr_side_by_side([(chain, member)], batch, on_epoch)
+    if result.diverged:
+        raise UserError(divergence(f"{chain.name} b={batch + 1}", result, chain.training))
     return result.accuracies
 
 
@@ -36,11 +38,11 @@ def main_descr_side_by_side(
 ) -> list[FitResult]:
     """`main_descr` of several learners, each a (chain, ensemble member), retrained in one batched step.
 
-    The chains differ in their runs only.
+    The chains differ in their runs only. Of a learner that diverged nothing is written.
     """
     replicas = []
     for chain, member in learners:
-        labeled = load_labeled(chain, batch)
+        labeled = load_labeled(chain, batch, len(chain.load_data().pool))
         labeled = torch.cat([labeled, select(chain, batch, labeled)])
         network, generator = chain.load_model(batch, member), chain.generator(batch, "training", member)
         replicas.append(Replica(network, chain.load_data().pool, labeled, generator))
@@ -56,24 +58,27 @@ def main_descr_side_by_side(
         autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
     )
     for (chain, member), replica, result in zip(learners, replicas, results, strict=True):
+        if result.diverged:
+            continue
         layout, method, labeled = chain.layout, chain.method, replica.chosen
         if is_main():
             # The checkpoint is written last: where it stands, the iteration is complete.
             save_indices(labeled, layout.index_list(method, batch + 1, len(labeled)))
             checkpoint = layout.best_checkpoint(method, batch + 1, len(labeled), member)
-            save_checkpoint(result, chain.settings, checkpoint)
+            save_checkpoint(result, chain.settings, checkpoint, labeled)
     wait_for_all()
     return results
 
 
-def load_labeled(chain: Chain, batch: int) -> Tensor:
+def load_labeled(chain: Chain, batch: int, pool_size: int) -> Tensor:
     """Pool indices labeled by the end of `batch`, in the order they were picked."""
     size = batch * chain.budget
     if batch == 0:
         return torch.empty(0, dtype=torch.long)
     path = chain.layout.index_list(chain.method, batch, size)
-    pool_size = len(chain.load_data().pool)
-    return load_indices(path, size, pool_size, chain.batch_advice(batch))
+    advice = chain.batch_advice(batch)
+    recorded = load_checkpoint(chain.model_path(batch, 0), advice).get("index_list_crc32")
+    return load_indices(path, size, pool_size, advice, recorded)
 
 
 def require_budget(chain: Chain, pool_size: int, iterations: int) -> None:

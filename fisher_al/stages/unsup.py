@@ -9,6 +9,7 @@ import torch
 from fisher_al.checkpoints import save_checkpoint
 from fisher_al.data import load_data
 from fisher_al.distributed import is_main, wait_for_all
+from fisher_al.errors import UserError
 from fisher_al.evaluation import default_evaluation_batch_size, evaluate
 from fisher_al.experiment import Experiment, Schedule
 from fisher_al.layout import Layout
@@ -16,7 +17,7 @@ from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_generator, derive_seed
 from fisher_al.steps import autocast_type
 from fisher_al.tasks import ROTATIONS, rotation
-from fisher_al.training import FitResult, OnEpoch, Replica, fit
+from fisher_al.training import FitResult, OnEpoch, Replica, divergence, fit
 
 
 def unsup(
@@ -31,6 +32,7 @@ def unsup(
     """Write the initial model of `layout`, as its `pretrained` says.
 
     Returns the accuracy (percent) that the checkpoint records: of rotations if pretrained, else of classes.
+    Raises UserError if training diverged.
     """
     data = load_data(experiment, layout, seed, device)
     weights_seed = derive_seed(seed, layout.run, "initial weights", member)
@@ -50,6 +52,8 @@ def unsup(
             on_epoch=on_epoch,
             autocast=autocast_type(device) if experiment.autocast else None,
         )
+        if result.diverged:
+            raise UserError(divergence(f"{layout.name} member {member}", result, schedule))
     else:
         batch_size = default_evaluation_batch_size(device, experiment.image_shape)
         accuracy = evaluate(network, data.test, batch_size=batch_size)
