@@ -10,6 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from fisher_al.memory import memory_in_use, restart_peak
+
 
 def seconds_of(work, repeats=1):
     """Median wall-clock seconds of calling `work`."""
@@ -54,20 +56,20 @@ def matrix_product_speed(size=3000, repeats=9):
 
 def peak_memory_of(work):
     """Bytes of memory at the peak of `work` beyond what was in use before; Linux only."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = _status("VmRSS")
+    restart_peak()
+    before = memory_in_use()
     work()
-    return _status("VmHWM") - before
+    return memory_in_use(peak=True) - before
 
 
 def peak_own_memory_of(work):
     """Result of `work`, and bytes of memory at its peak beyond what was in use before, without the pages of
     mapped files, which the system can take back; sampled, Linux only."""
-    before, samples, done = _status("RssAnon"), [0], threading.Event()
+    before, samples, done = _own_memory(), [0], threading.Event()
 
     def watch():
         while not done.wait(0.02):
-            samples.append(_status("RssAnon"))
+            samples.append(_own_memory())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -79,8 +81,8 @@ def peak_own_memory_of(work):
     return result, max(0, max(samples) - before)
 
 
-def _status(field):
-    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
+def _own_memory():
+    return 1024 * int(re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 def description():

@@ -7,8 +7,9 @@ from machine import seconds_of
 
 from fisher_al.images import Images
 from fisher_al.network import seeded_network
-from fisher_al.runner import ChainTask, InitialModel, run_tasks
+from fisher_al.runner import run_tasks
 from fisher_al.steps import Trainer
+from fisher_al.work import ChainTask, InitialModel
 from mnist.experiment import MNIST
 
 ITERATIONS = 5

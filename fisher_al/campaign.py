@@ -14,8 +14,8 @@ from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment, PaperFigure
 from fisher_al.layout import Layout
 from fisher_al.methods import Method, parse_method
-from fisher_al.runner import ChainTask, InitialModel
 from fisher_al.stages.chain import Chain
+from fisher_al.work import ChainTask, InitialModel
 
 # The paper's number of runs: together they keep a GPU a little busier than one.
 REPLICAS_ON_GPU = 10

@@ -63,26 +63,27 @@ def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | N
             code = main(sys.argv[1:] if arguments is None else arguments)
         sys.exit(code)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", *str(error).splitlines(), file=sys.stderr)  # an option may hold anything
         sys.exit(2)
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         sys.exit(130)
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """Option type: an integer of at least `least`."""
+def whole_number(least: int, most: float = float("inf")) -> Callable[[str], int]:
+    """Option type: an integer of at least `least`, and at most `most` where more cannot be meant."""
+    allowed = f"of at least {least}" if most == float("inf") else f"from {least} to {most:,}"
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number {allowed}")
         return value
 
     return parse
@@ -114,8 +115,11 @@ imbalance_ratio = real_number("a ratio of at least 1", lambda value: 1 <= value 
 noisy_ratio = real_number("a share from 0 to 1", lambda value: 0 <= value <= 1)
 percentage = real_number("an accuracy in percent", lambda value: 0 < value <= 100)
 learning_rate = real_number("a positive learning rate", lambda value: 0 < value < float("inf"))
+gpu_share = real_number("a number of GPUs, such as 1 or 0.5", lambda value: 0 <= value < float("inf"))
 count = whole_number(1)
 index = whole_number(0)
+members = whole_number(1, 1000)
+run_number = whole_number(0, 10_000)
 
 
 def add_common_options(parser: Parser, experiments: Experiments) -> None:
@@ -158,8 +162,8 @@ def add_campaign_options(parser: Parser) -> None:
 
 def add_range_options(parser: Parser) -> None:
     """Which runs and pools, and how many iterations of them."""
-    parser.add_argument("--run-start", type=index, default=0, help="first run")
-    parser.add_argument("--run-stop", type=index, help="run to stop before" + PROTOCOL)
+    parser.add_argument("--run-start", type=run_number, default=0, help="first run")
+    parser.add_argument("--run-stop", type=run_number, help="run to stop before" + PROTOCOL)
     parser.add_argument(
         "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="pools, by ratio" + PROTOCOL
     )
@@ -170,6 +174,10 @@ def add_plan_options(parser: Parser) -> None:
     """How to go about many chains."""
     parser.add_argument("--jobs", type=count, default=1, help="chains to run side by side")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--status", action="store_true", help="print how far every chain is and stop")
+    parser.add_argument(
+        "--repair", action="store_true", help="first check every file, and delete what is broken to remake it"
+    )
 
 
 def add_method_options(parser: Parser) -> None:
@@ -184,7 +192,7 @@ def add_method_options(parser: Parser) -> None:
     parser.add_argument(
         "-ens",
         "--ensemble-size",
-        type=count,
+        type=members,
         nargs="+",
         default=[1],
         help="networks for varMC, entMC, baldMC; several sizes are several curves",
@@ -220,7 +228,7 @@ def add_figure_options(parser: Parser, experiments: Experiments) -> None:
 def add_stage_options(parser: Parser) -> None:
     """Which run a single stage works on, and overrides of the protocol's schedule."""
     add_run_options(parser)
-    parser.add_argument("-ens", "--ensemble-size", type=count, default=1, help="networks E")
+    parser.add_argument("-ens", "--ensemble-size", type=members, default=1, help="networks E")
     parser.add_argument("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
     parser.add_argument("--epochs", type=index, help="epochs of training" + PROTOCOL)
     parser.add_argument("--lr", type=learning_rate, help="learning rate" + PROTOCOL)

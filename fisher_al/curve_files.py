@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout, format_ratio
 from fisher_al.methods import parse_method
+from fisher_al.run_log import versions
 from fisher_al.stages.chain import Chain
 from fisher_al.storage import atomic_write, save_json
 
@@ -26,7 +25,6 @@ CSV_COLUMNS = (
     *("method", "sub", "aug", "L", "E", "pretrained", "ir", "nr"),
     *("batch", "labels", "pool_percent", "runs", "mean", "std"),
 )
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "kornia")
 
 
 def write_csv(curves: Sequence[Curve], path: Path) -> None:
@@ -54,7 +52,7 @@ def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
     """Write every run's accuracies (percent; null where missing) with the command, seed and versions."""
     content = {
         "command": command_line(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "metric": metric,
         "dataset": curves[0].chain.experiment.name,
         "curves": [
@@ -91,31 +89,47 @@ def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
         content = json.loads(path.read_text())
         dataset, metric, entries = content["dataset"], str(content["metric"]), content["curves"]
         curves = [_curve(entry, experiment) for entry in entries if dataset == experiment.name]
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: not the JSON of curves ({error!r}); write it again with run_plot.py"
         ) from error
+    except UserError as error:  # of the name of a method
+        raise UserError(f"{path}: {error}") from error
     if not curves:
         raise UserError(f"{path}: {len(entries)} curves of {dataset}; curves of {experiment.name} are needed")
     return curves, metric
 
 
 def _curve(entry: dict, experiment: Experiment) -> Curve:
-    values = [[np.nan if value is None else float(value) for value in row] for row in entry["runs"].values()]
+    def number(name: str, least: float, most: float, kinds: type | tuple = int) -> int | float:
+        return _within(entry[name], least, most, kinds)
+
+    runs = entry["runs"]
+    rows = [[np.nan if value is None else _within(value, 0, 100) for value in row] for row in runs.values()]
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise ValueError("runs that are empty or of different lengths")
+    ratio, noise = number("ir", 1, 1e9, (int, float)), number("nr", 0, 1, (int, float))
     layout = Layout(
-        Path(), next(iter(entry["runs"])), float(entry["ir"]), entry["nr"], entry["pretrained"], entry["E"]
+        Path(), next(iter(runs)), float(ratio), noise, bool(number("pretrained", 0, 1)), number("E", 1, 1000)
     )
     chain = Chain(
         experiment=experiment,
         layout=layout,
-        method=parse_method(entry["method"], experiment),
+        method=parse_method(str(entry["method"]), experiment),
         training=experiment.training,
-        iterations=len(values[0]),
-        budget=entry["budget"],
-        mc_samples=entry["K"] or experiment.mc_samples,
+        iterations=len(rows[0]),
+        budget=number("budget", 1, 10**9),
+        mc_samples=experiment.mc_samples if entry["K"] is None else number("K", 1, 10**9),
         gen_batch_size=1,
         test_batch_size=1,
-        seed=entry["seed"],
+        seed=number("seed", 0, float("inf")),
         device="cpu",
     )
-    return Curve(chain, tuple(entry["runs"]), np.array(values, dtype=float))
+    return Curve(chain, tuple(runs), np.array(rows, dtype=float))
+
+
+def _within(value: object, least: float, most: float, kinds: type | tuple = (int, float)) -> int | float:
+    """The value, if it is a number of one of the kinds, and in range."""
+    if not isinstance(value, kinds) or not least <= value <= most:
+        raise ValueError(f"{str(value)[:20]} where a number from {least} to {most} belongs")
+    return value

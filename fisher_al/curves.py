@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,11 +73,13 @@ class Curve:
         return named
 
 
-def collect_curves(chains: Sequence[Chain], metric: str = "best") -> list[Curve]:
+def collect_curves(
+    chains: Sequence[Chain], metric: str = "best", unreadable: Collection[Chain] = ()
+) -> list[Curve]:
     """Read the accuracies of `chains` from their checkpoints: one curve per method, one row per run.
 
     With an ensemble the accuracy is the mean over its members. A checkpoint without the metric counts as
-    missing.
+    missing, and so do all of chains that are known to be `unreadable`; others raise UserError.
     """
     by_method: dict[tuple, list[Chain]] = {}
     for chain in chains:
@@ -86,18 +88,19 @@ def collect_curves(chains: Sequence[Chain], metric: str = "best") -> list[Curve]
         by_method.setdefault(key, []).append(chain)
     return [
         Curve(
-            _as_recorded(group[0]),
+            _as_recorded(next((chain for chain in group if chain not in unreadable), group[0]), unreadable),
             tuple(chain.layout.run for chain in group),
-            np.array([_accuracies(chain, METRICS[metric]) for chain in group]),
+            np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
         )
         for group in by_method.values()
     ]
 
 
-def _as_recorded(chain: Chain) -> Chain:
+def _as_recorded(chain: Chain, unreadable: Collection[Chain]) -> Chain:
     """The chain with the number of passes and the seed that its first checkpoint was made with."""
     path = chain.model_path(1, 0)
-    recorded = load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
+    is_there = path.is_file() and chain not in unreadable
+    recorded = load_checkpoint(path, "run run.py again").get("settings", {}) if is_there else {}
     return replace(
         chain,
         mc_samples=recorded.get("mc_samples", chain.mc_samples),
@@ -105,7 +108,9 @@ def _as_recorded(chain: Chain) -> Chain:
     )
 
 
-def _accuracies(chain: Chain, key: str) -> list[float]:
+def _accuracies(chain: Chain, key: str, unreadable: Collection[Chain]) -> list[float]:
+    if chain in unreadable:
+        return [float("nan")] * chain.iterations
     return [
         float(np.mean([_accuracy(chain, batch, member, key) for member in chain.members]))
         for batch in range(1, chain.iterations + 1)

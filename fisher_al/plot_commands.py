@@ -19,12 +19,13 @@ from fisher_al.comparison import (
     label_saving,
     paper_differences,
 )
+from fisher_al.cost import COST_HEADER, collect_costs, cost_table, write_costs
 from fisher_al.curve_files import read_json, write_csv, write_json
 from fisher_al.curves import METRICS, Curve, collect_curves, print_results, results_header
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, PaperFigure
 from fisher_al.layout import format_ratio
-from fisher_al.plotting import Saving, plot_curves
+from fisher_al.plotting import Saving, plot_costs, plot_curves
 
 
 def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
@@ -40,8 +41,12 @@ def run_plot_main(experiments: Experiments, arguments: Sequence[str]) -> None:
         help="compare the labels to here (default: the reference's best)",
     )
     parser.add_argument("--data", type=Path, help="draw this JSON of an earlier run_plot.py, not the runs")
+    parser.add_argument("--cost", action="store_true", help="draw the time of the methods, not the accuracy")
     args = parser.parse_args(arguments)
     experiment = experiments.choose(args)
+    if args.cost:
+        _draw_costs(experiment, args)
+        return
     curves = _find_curves(experiment, args)
     folder = args.out or data_folder(experiment, args) / "figures"
     for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):
@@ -61,6 +66,26 @@ def add_metric_option(parser: Parser) -> None:
         default="best",
         help="accuracy of the epoch that is best on test (the paper's), last, or best on validation",
     )
+
+
+def _draw_costs(experiment: Experiment, args: argparse.Namespace) -> None:
+    """Figure, table and file of the cost by method, one set per imbalance ratio."""
+    if args.data is not None:
+        raise UserError("--cost: drawn from the logs of the runs; leave --data out")
+    costs = collect_costs(make_chains(experiment, args, "cpu"))
+    if not costs:
+        folder = data_folder(experiment, args)
+        raise UserError(f"{folder}: no logs of these runs; run run.py first, which writes them")
+    for ratio in dict.fromkeys(cost.chain.layout.imbalance_ratio for cost in costs):
+        chosen = [cost for cost in costs if cost.chain.layout.imbalance_ratio == ratio]
+        print(f"\n{experiment.name}, ir {format_ratio(ratio)}: seconds of an iteration, mean over runs")
+        print(tabulate(cost_table(chosen), headers=COST_HEADER, disable_numparse=True))
+        folder = args.out or data_folder(experiment, args) / "figures"
+        stem = folder / f"{_figure_name(experiment, ratio, args)}_cost"
+        paths = [Path(f"{stem}.{suffix}") for suffix in ("png", "pdf", "json")]
+        plot_costs(chosen, paths[:2])
+        write_costs(chosen, paths[2])
+        print("\nfigure and numbers:", *paths, sep="\n  ")
 
 
 def _find_curves(experiment: Experiment, args: argparse.Namespace) -> list[Curve]:

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fisher_al.comparison import label_saving, labels_to_reach
+from fisher_al.cost import Cost
 from fisher_al.curves import Curve
 from fisher_al.layout import format_ratio
 from fisher_al.published import published_mean
@@ -56,6 +57,31 @@ def plot_curves(
         figure.legend(loc="outside right center", handlelength=3)
     else:
         axes.legend(loc="lower right", handlelength=3)
+    _save(figure, paths)
+
+
+def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
+    """Draw the seconds of an iteration as one bar per method, divided by stage."""
+    figure = Figure(figsize=(7, 1.2 + 0.4 * len(costs)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    kinds = [cost.chain.kind for cost in costs]
+    left = np.zeros(len(costs))
+    for stage, color in zip(costs[0].seconds, ("#0072B2", "#E69F00"), strict=True):
+        seconds = np.array([cost.seconds[stage] for cost in costs])
+        bars = axes.barh(kinds, seconds, left=left, label=stage, color=color)
+        left += seconds
+    axes.bar_label(bars, [f"{total:.3g} s" for total in left], padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    first = costs[0].chain
+    axes.set_title(f"{first.experiment.name}, {format_ratio(first.layout.imbalance_ratio)}x class imbalance")
+    axes.set_xlabel("seconds per iteration, mean over runs")
+    figure.legend(loc="outside lower center", ncols=len(costs[0].seconds))
+    _save(figure, paths)
+
+
+def _save(figure: Figure, paths: Sequence[Path]) -> None:
     for path in paths:
         with atomic_write(path) as temporary:
             figure.savefig(temporary, dpi=150)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Sequence
 
 from tabulate import tabulate
@@ -13,11 +12,17 @@ from fisher_al import cli
 from fisher_al.campaign import data_folder, make_chains, make_initial_models, plan_chains
 from fisher_al.cli import Experiments, Parser, choose_device
 from fisher_al.curves import collect_curves, print_results
-from fisher_al.distributed import launch, main_first, process_count
+from fisher_al.distributed import is_main, launch, main_first, process_count
 from fisher_al.errors import UserError
 from fisher_al.layout import format_ratio
-from fisher_al.runner import InitialModel, Task, run_tasks
+from fisher_al.repair import repair
+from fisher_al.runner import Failures, Workers, prepare, run_tasks
 from fisher_al.stages.chain import Chain
+from fisher_al.status import print_status
+from fisher_al.work import ChainTask, InitialModel, Task
+
+# How many different reasons the last line names.
+CAUSES = 3
 
 
 def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
@@ -33,6 +38,7 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     cli.add_start_option(parser)
     parser.add_argument("--initial", action="store_true", help="make the initial models")
     parser.add_argument("--epochs", type=cli.index, help="epochs of training" + cli.PROTOCOL)
+    parser.add_argument("--lr", type=cli.learning_rate, help="learning rate" + cli.PROTOCOL)
     parser.add_argument(
         "--replicas",
         type=cli.count,
@@ -46,6 +52,7 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
         help="processes, each with its own GPU, that share the images of one chain after another",
     )
     cli.add_plan_options(parser)
+    _add_cluster_options(parser)
     args = parser.parse_args(arguments)
     if args.nproc > 1 and (args.jobs > 1 or (args.replicas or 1) > 1):
         raise UserError(
@@ -54,20 +61,22 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     if args.nproc > 1 and process_count() == 1 and not args.dry_run:
         return launch(args.nproc, [sys.executable, sys.argv[0], *arguments])
     experiment = experiments.choose(args)
-    device = choose_device(args.gpu)
+    looks_only = args.dry_run or args.status
+    cluster = None if looks_only else _join_cluster(args)
+    device = cluster.device if cluster else "cpu" if args.status else choose_device(args.gpu)
     if args.initial:
         tasks: list[Task] = make_initial_models(experiment, args, device)
     else:
         chains = _own_chains(make_chains(experiment, args, device), args)
         tasks = plan_chains(chains, args.replicas)
-    failed = carry_out(tasks, args, device, "model" if args.initial else "iteration")
+    failed = carry_out(tasks, args, device, "model" if args.initial else "iteration", cluster)
     if failed is None:
         return 0
     if args.initial:
         done = sum(task.done for task in tasks)
         print(f"{done} of {len(tasks)} initial models are in {data_folder(experiment, args)}")
     else:
-        print_results(collect_curves(chains))
+        print_results(collect_curves(chains, unreadable=refused_chains(failed)))
     return report_failures(failed)
 
 
@@ -85,20 +94,33 @@ def _own_chains(chains: Sequence[Chain], args: argparse.Namespace) -> list[Chain
 
 
 def carry_out(
-    tasks: Sequence[Task], args: argparse.Namespace, device: str, unit: str
-) -> list[tuple[Task, Exception]] | None:
-    """Print the plan and carry it out, `--jobs` tasks side by side, with one progress bar.
+    tasks: Sequence[Task], args: argparse.Namespace, device: str, unit: str, cluster: Workers | None = None
+) -> Failures | None:
+    """Print the plan and carry it out, `--jobs` tasks side by side or on a cluster, with one progress bar.
 
-    Returns the tasks that failed with their errors; None where `--dry-run` asks for the plan alone.
+    Returns the tasks that failed; None where `--status` or `--dry-run` asks for no more than that.
     """
+    if args.status:
+        print_status(tasks)
+        return None
     _print_plan(tasks)
     if args.dry_run:
         return None
-    cli.announce(device)
-    for task in tasks:
-        with main_first():
-            task.prepare()
-    return run_tasks(tasks, args.jobs, unit)
+    if not cluster:
+        cli.announce(device)
+    with main_first():
+        if args.repair and is_main():
+            repair(tasks, print)
+        ready, failed = prepare(tasks)
+    if failed and (not ready or process_count() > 1):
+        report_failures(failed)  # several processes have to do the same
+    return failed + run_tasks(ready, args.jobs, unit, cluster)
+
+
+def refused_chains(failed: Failures) -> list[Chain]:
+    """Those whose files were not fit to start from."""
+    refused = [task for task, outcome in failed if outcome.refused and isinstance(task, ChainTask)]
+    return [chain for task in refused for chain in task.chains]
 
 
 def _print_plan(tasks: Sequence[Task]) -> None:
@@ -117,14 +139,45 @@ def _print_plan(tasks: Sequence[Task]) -> None:
     print(tabulate(table, headers=headers, disable_numparse=True))
 
 
-def report_failures(failed: Sequence[tuple[Task, Exception]]) -> int:
+def report_failures(failed: Failures) -> int:
     """Raise or print what went wrong; exit code 0 if nothing, 1 if something unexpected did."""
-    unexpected = [(task, error) for task, error in failed if not isinstance(error, UserError)]
-    for task, error in unexpected:
-        print(f"\nfailed: {task.name}")
-        traceback.print_exception(error)
+    unexpected = [(task, outcome) for task, outcome in failed if outcome.trace]
+    for task, outcome in unexpected:
+        print(f"\nfailed: {task.name}\n{outcome.trace}", file=sys.stderr)
     if unexpected:
         return 1
     if failed:
-        raise UserError("; ".join(f"{task.name}: {error}" for task, error in failed))
+        raise UserError(_summary(failed))
     return 0
+
+
+def _summary(failed: Failures) -> str:
+    """One line for all failures: those of one cause together, and only the first few causes."""
+    causes: dict[str, list[str]] = {}
+    for task, outcome in failed:
+        causes.setdefault(outcome.error, []).append(task.name)
+    shown = [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
+        for cause, names in list(causes.items())[:CAUSES]
+    ]
+    hidden = f"; and {len(causes) - CAUSES} more: see run.py --status" if len(causes) > CAUSES else ""
+    return "; ".join(shown) + hidden
+
+
+def _add_cluster_options(parser: Parser) -> None:
+    parser.add_argument("--cluster", metavar="ADDRESS", help="run on a Ray cluster that shares --datadir")
+    parser.add_argument(
+        "--cluster-cpus", type=cli.count, default=1, help="CPU cores, and threads, of a task on the cluster"
+    )
+    parser.add_argument(
+        "--cluster-gpus", type=cli.gpu_share, help="GPUs of a task (default: 1 where there are any)"
+    )
+
+
+def _join_cluster(args: argparse.Namespace) -> Workers | None:
+    if args.cluster is None:
+        return None
+    from fisher_al.cluster import Cluster  # Ray is not needed otherwise
+
+    args.datadir = args.datadir.resolve()  # the machines of the cluster have other working folders
+    return Cluster(args.cluster, args.cluster_cpus, args.cluster_gpus)

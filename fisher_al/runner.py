@@ -1,4 +1,4 @@
-"""Runs x methods x iterations: plan them, skip what is done, run chains one by one or side by side."""
+"""Carry out many tasks: in turn, side by side in processes, or on a cluster; skip what is done."""
 
 from __future__ import annotations
 
@@ -6,170 +6,134 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
-from pathlib import Path
+from typing import Protocol
 
 import torch
 from tqdm import tqdm
 
-from fisher_al.checkpoints import require_settings
-from fisher_al.data import pool_size, prepare_pool
-from fisher_al.distributed import is_main, process_count
-from fisher_al.experiment import Experiment, Schedule
-from fisher_al.layout import Layout
+from fisher_al.data import prepare_processed
+from fisher_al.distributed import is_main
+from fisher_al.errors import UserError
 from fisher_al.memory import keep_freed_memory
-from fisher_al.stages.chain import Chain
-from fisher_al.stages.gen_descr import gen_descr
-from fisher_al.stages.main_descr import main_descr_side_by_side, require_budget
-from fisher_al.stages.unsup import initial_settings, unsup
-
-OnProgress = Callable[[str], None]
+from fisher_al.work import OnProgress, Outcome, Task, attempt, join
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
+# Seconds until a task that another process works on is tried again, and until workers told to end are killed.
+PAUSE, GRACE = 1, 3
 
-@dataclass(frozen=True)
-class InitialModel:
-    """One initial model to make: of one run, pool and ensemble member, pretrained or not."""
+KILLED = "its process was killed twice, alone the second time: perhaps for memory; "
+KILLED += "give it more, or a smaller --gen-batch-size"
 
-    experiment: Experiment
-    layout: Layout
-    member: int
-    schedule: Schedule
-    seed: int
-    device: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.layout.name} member {self.member}"
-
-    @property
-    def kind(self) -> str:
-        """What the plan calls it."""
-        ensemble = f" E={self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
-        return ("pretrained" if self.layout.pretrained else "random weights") + ensemble
-
-    @property
-    def size(self) -> int:
-        return 1
-
-    @property
-    def total(self) -> int:
-        return 1
-
-    @property
-    def done(self) -> int:
-        return int(self.layout.initial_checkpoint(self.member).is_file())
-
-    def prepare(self) -> None:
-        """Make the pool, and see that a checkpoint that stands already was made alike."""
-        prepare_pool(self.experiment, self.layout, self.seed, verify=True)
-        if self.done:
-            path = self.layout.initial_checkpoint(self.member)
-            settings = initial_settings(self.experiment, self.layout, self.schedule, self.seed)
-            require_settings(path, settings, "run the command again")
-
-    def run(self, on_progress: OnProgress) -> None:
-        def on_epoch(epoch: int, accuracy: float) -> None:
-            on_progress(f"{self.name} {self.kind}: epoch {epoch}, rotations {accuracy:.1f}%")
-
-        unsup(self.experiment, self.layout, self.member, self.schedule, self.seed, self.device, on_epoch)
+Failures = list[tuple[Task, Outcome]]
 
 
-@dataclass(frozen=True)
-class ChainTask:
-    """Chains to carry through to their last iteration: one, or the same one in several runs.
+def prepare(tasks: Sequence[Task]) -> tuple[list[Task], Failures]:
+    """Check what the tasks start from, and make the data that is missing.
 
-    Up to `replicas` networks, of different runs or members of an ensemble, are trained side by side.
+    Returns the tasks, without what cannot be done, and the reasons. Raises UserError if the dataset, which
+    all share, cannot be made.
+    """
+    failed: Failures = []
+
+    def sound(parts: Sequence[Task], step: Callable[[Task], None]) -> list[Task]:
+        passed = []
+        for part in parts:
+            try:
+                step(part)
+                passed.append(part)
+            except UserError as error:
+                failed.append((part, Outcome(error=str(error), refused=True)))
+        return passed
+
+    checked = [sound(task.parts, lambda part: part.check()) for task in tasks]
+    first = next((part for parts in checked for part in parts), None)
+    if first is not None:
+        prepare_processed(first.experiment, first.layout)
+    ready = [sound(parts, lambda part: part.prepare()) for parts in checked]
+    return [join(parts) for parts in ready if parts], failed
+
+
+class Workers(Protocol):
+    """Where tasks are carried out, `slots` of them at a time.
+
+    The future of `submit` raises BrokenProcessPool if a process was killed: then there is only one slot left.
     """
 
-    chains: tuple[Chain, ...]
-    replicas: int = 1
+    slots: int
+    description: str
 
-    @property
-    def name(self) -> str:
-        others = f" and {len(self.chains) - 1} more runs" if len(self.chains) > 1 else ""
-        return self.chains[0].name + others
+    def submit(self, task: Task) -> Future[Outcome]: ...
 
-    @property
-    def layout(self) -> Layout:
-        return self.chains[0].layout
-
-    @property
-    def kind(self) -> str:
-        """What the plan calls it."""
-        return self.chains[0].kind
-
-    @property
-    def size(self) -> int:
-        return len(self.chains)
-
-    @property
-    def total(self) -> int:
-        return sum(chain.iterations for chain in self.chains)
-
-    @property
-    def done(self) -> int:
-        """How many iterations are complete on disk."""
-        return sum(map(_iterations_done, self.chains))
-
-    def prepare(self) -> None:
-        """See that what the chains continue from is there and was made alike, and make the pools."""
-        for chain in self.chains:
-            _prepare(chain)
-
-    def run(self, on_progress: OnProgress) -> None:
-        for batch in range(self.chains[0].iterations):
-            ready = [chain for chain in self.chains if _iterations_done(chain) == batch]
-            learners = [(chain, member) for chain in ready for member in chain.members]
-
-            def on_epoch(epoch: int, accuracy: float, batch: int = batch) -> None:
-                on_progress(f"{self.name}: b={batch + 1}, epoch {epoch}, {accuracy:.1f}%")
-
-            for chain, member in learners:
-                on_progress(f"{chain.name}: b={batch + 1}, descriptors")
-                gen_descr(chain, batch, member)
-            for start in range(0, len(learners), self.replicas):
-                main_descr_side_by_side(learners[start : start + self.replicas], batch, on_epoch)
+    def stop(self, now: bool) -> None:
+        """End the processes, at once if told so."""
 
 
-def _iterations_done(chain: Chain) -> int:
-    batch = 0
-    while batch < chain.iterations and all(path.is_file() for path in _files(chain, batch + 1)):
-        batch += 1
-    return batch
+class InTurn:
+    """Carries out a task in this process when it is submitted."""
+
+    slots, description = 1, ""
+
+    def __init__(self, on_progress: OnProgress):
+        self._on_progress = on_progress
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        future.set_result(attempt(task, self._on_progress))
+        return future
+
+    def stop(self, now: bool) -> None:
+        pass
 
 
-def _files(chain: Chain, batch: int) -> list[Path]:
-    index_list = chain.layout.index_list(chain.method, batch, batch * chain.budget)
-    return [index_list, *(chain.model_path(batch, member) for member in chain.members)]
+class Processes:
+    """Carries out tasks in processes of this machine, which share its cores."""
+
+    def __init__(self, jobs: int):
+        self._threads = max(1, torch.get_num_threads() // jobs)
+        self._start(jobs)
+
+    def _start(self, slots: int) -> None:
+        self.slots, self.description = slots, f"{slots} side by side"
+        # spawn: a forked process would inherit torch's threads in an undefined state
+        arguments = {"mp_context": get_context("spawn"), "initializer": _start_worker}
+        self._executor = ProcessPoolExecutor(slots, **arguments, initargs=(self._threads, os.getpid()))
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        try:
+            return self._executor.submit(_attempt_quietly, task)
+        except BrokenProcessPool:
+            self._executor.shutdown()
+            self._start(1)
+            return self._executor.submit(_attempt_quietly, task)
+
+    def stop(self, now: bool) -> None:
+        self._executor.shutdown(wait=not now, cancel_futures=now)
+        if now:
+            workers = active_children()
+            for worker in workers:
+                worker.terminate()
+            deadline = time.monotonic() + GRACE
+            for worker in workers:
+                worker.join(max(0, deadline - time.monotonic()))
+                worker.kill()
 
 
-def _prepare(chain: Chain) -> None:
-    for member in chain.members:
-        require_settings(chain.model_path(0, member), {"seed": chain.seed}, chain.initial_advice)
-    for batch in range(1, chain.iterations + 1):
-        for member in chain.members:
-            path = chain.model_path(batch, member)
-            if path.is_file():
-                require_settings(path, chain.settings, "run the command again")
-    prepare_pool(chain.experiment, chain.layout, chain.seed)
-    require_budget(chain, pool_size(chain.experiment, chain.layout), chain.iterations)
+def run_tasks(tasks: Sequence[Task], jobs: int, unit: str, cluster: Workers | None = None) -> Failures:
+    """Carry out the tasks that are not complete, with one progress bar: `jobs` at a time, or on a cluster.
 
-
-Task = InitialModel | ChainTask
-
-
-def run_tasks(tasks: Sequence[Task], jobs: int, unit: str) -> list[tuple[Task, Exception]]:
-    """Run the tasks that are not complete, `jobs` processes side by side, with one progress bar.
-
-    A task that fails does not stop the others; the failed ones come back with their errors.
+    A task that fails does not stop the others; the failed ones come back with their outcomes. A task on which
+    another process works is taken up when that one is through with it.
     """
     todo = [task for task in tasks if task.done < task.total]
+    if not todo:
+        return []
     total = sum(task.total for task in tasks)
     with tqdm(total=total, unit=unit, dynamic_ncols=True, miniters=0, disable=not is_main()) as bar:
 
@@ -178,64 +142,96 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str) -> list[tuple[Task, E
             bar.update(sum(task.done for task in tasks) - bar.n)  # the files tell how far each task is
 
         bar.initial = bar.n = sum(task.done for task in tasks)
-        run = _run_in_turn if jobs == 1 else partial(_run_side_by_side, jobs=jobs)
-        failed = run(todo, on_progress)
+        workers = cluster or (InTurn(on_progress) if jobs == 1 else Processes(jobs))
+        try:
+            failed = _run(todo, workers, on_progress)
+        except BaseException:
+            workers.stop(now=True)
+            raise
+        workers.stop(now=False)
         on_progress()
     return failed
 
 
-def _run_in_turn(todo: Sequence[Task], on_progress: OnProgress) -> list[tuple[Task, Exception]]:
-    failed = []
-    for task in todo:
-        try:
-            task.run(on_progress)
-        except Exception as error:
-            if process_count() > 1:  # the other processes are in the middle of this task
-                raise
-            failed.append((task, error))
+def _run(todo: Sequence[Task], workers: Workers, on_progress: OnProgress) -> Failures:
+    waiting, busy, failed, killed_once = deque(todo), [], [], []
+    running: dict[Future[Outcome], Task] = {}
+    last_try = time.monotonic()
+    while waiting or busy or running:
+        if busy and time.monotonic() - last_try > PAUSE:
+            waiting.extend(busy)
+            busy, last_try = [], time.monotonic()
+        while waiting and len(running) < workers.slots:
+            task = waiting.popleft()
+            running[workers.submit(task)] = task
+        if not running:
+            on_progress(f"another process works on {busy[0].name}: waiting")
+            time.sleep(PAUSE)
+            continue
+        done, _ = wait(running, timeout=PAUSE, return_when=FIRST_COMPLETED)
+        killed = []
+        for future in done:
+            task, outcome = running.pop(future), _outcome(future)
+            if outcome is None:
+                killed.append(task)
+            elif outcome.busy:
+                busy.append(task)
+            elif outcome.error:
+                failed.append((task, outcome))
+        failed += [(task, Outcome(error=KILLED)) for task in killed if task in killed_once]
+        again = [task for task in killed if task not in killed_once]
+        if again:
+            killed_once += again
+            waiting.extendleft(reversed(again))
+            names = ", ".join(task.name for task in again)
+            tqdm.write(f"a process was killed, perhaps for memory, during {names}: once more, one at a time")
+        if workers.description:
+            on_progress(workers.description)
     return failed
 
 
-def _run_side_by_side(
-    todo: Sequence[Task], on_progress: OnProgress, jobs: int
-) -> list[tuple[Task, Exception]]:
-    threads = max(1, torch.get_num_threads() // jobs)
-    # spawn: a forked process would inherit torch's threads in an undefined state
-    executor = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(threads, os.getpid())
-    )
-    futures: dict[Future, Task] = {executor.submit(_run_quietly, task): task for task in todo}
-    pending = set(futures)
-    try:
-        while pending:
-            _, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-            on_progress(f"{jobs} side by side")
-    except KeyboardInterrupt:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for worker in active_children():
-            worker.terminate()
-        raise
-    executor.shutdown()
-    return [(task, future.exception()) for future, task in futures.items() if future.exception()]
+def _outcome(future: Future[Outcome]) -> Outcome | None:
+    """The outcome; None if the process was killed."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, BrokenProcessPool):
+        return None
+    return Outcome(error=f"lost with its process or machine ({str(error).splitlines()[0]})")
 
 
 def _start_worker(threads: int, parent: int) -> None:
-    keep_freed_memory()
     _end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
+    signal.signal(signal.SIGTERM, _end)
+    set_up_worker(threads)
+
+
+def set_up_worker(threads: int) -> None:
+    """What run.py sets for itself and a process that works for it needs as well."""
+    keep_freed_memory()
+    torch.backends.cudnn.deterministic = True
     torch.set_num_threads(threads)
+
+
+def _end(*_: object) -> None:
+    raise SystemExit
 
 
 def _end_with_parent(parent: int) -> None:
     """Where it is Linux, have the system end this process with its parent, however that ends.
 
-    A worker left behind would go on writing the files of a chain that the next run.py takes up.
+    A worker left behind would go on writing the files of a chain that the next run.py waits for.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before that
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _run_quietly(task: Task) -> None:
-    task.run(lambda text: None)
+def _attempt_quietly(task: Task) -> Outcome:
+    """`attempt` in a process that was made for it."""
+    try:
+        return attempt(task, lambda text: None)
+    except SystemExit:  # told to end: what was being written is removed, and the pool has nothing to say
+        os._exit(1)

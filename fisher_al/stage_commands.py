@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,11 +17,14 @@ from fisher_al.errors import UserError
 from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout
+from fisher_al.locks import BusyError, hold
 from fisher_al.methods import Method, find_method
+from fisher_al.run_log import GEN_DESCR, MAIN_DESCR, UNSUP, logged
 from fisher_al.stages.chain import Chain
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
 from fisher_al.stages.unsup import unsup
+from fisher_al.storage import remove_abandoned
 from fisher_al.training import OnEpoch
 
 
@@ -35,10 +40,14 @@ def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     cli.announce(device)
     for pretrained in (False, True):
         layout = _stage_layout(experiment, args, pretrained)
-        with progress_bar(schedule.epochs, "epoch") as on_epoch:
-            accuracy = unsup(experiment, layout, args.ensemble_index, schedule, args.seed, device, on_epoch)
-        task = "rotations" if pretrained else "classes"
         path = layout.initial_checkpoint(args.ensemble_index)
+        with (
+            progress_bar(schedule.epochs, "epoch") as on_epoch,
+            alone(layout.initial_log(args.ensemble_index), [path], UNSUP, args) as result,
+        ):
+            accuracy = unsup(experiment, layout, args.ensemble_index, schedule, args.seed, device, on_epoch)
+            result["acc"] = accuracy
+        task = "rotations" if pretrained else "classes"
         print(f"{path}: {accuracy:.2f}% of test {task} recognised")
 
 
@@ -46,7 +55,9 @@ def gen_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     """`gen_descr.py`: describe pool and validation images with the model of one iteration."""
     parser = Parser("Write the descriptors of pool and validation images under the current model.")
     chain, args = _step(parser, experiments, arguments)
-    if gen_descr(chain, args.batch, args.ensemble_index):
+    with alone(chain.log, chain.files, GEN_DESCR, args):
+        described = gen_descr(chain, args.batch, args.ensemble_index)
+    if described:
         print(chain.layout.descriptors("train", chain.method, args.ensemble_index))
     else:
         print(f"{chain.method.token} picks at random at batch {args.batch}: no descriptors needed")
@@ -59,8 +70,12 @@ def main_descr_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--test-batch-size", type=cli.count, help="(default: what suits the device)")
     chain, args = _step(parser, experiments, arguments)
-    with progress_bar(chain.training.epochs, "epoch") as on_epoch:
+    with (
+        alone(chain.log, chain.files, MAIN_DESCR, args) as result,
+        progress_bar(chain.training.epochs, "epoch") as on_epoch,
+    ):
         accuracies = main_descr(chain, args.batch, args.ensemble_index, on_epoch)
+        result.update(accuracies)
     size = (args.batch + 1) * chain.budget
     print(chain.layout.best_checkpoint(chain.method, args.batch + 1, size, args.ensemble_index))
     print_accuracies(accuracies, "epoch")
@@ -72,6 +87,23 @@ def print_accuracies(accuracies: Mapping[str, float], unit: str) -> None:
         f"test accuracy: best {unit} {accuracies['acc']:.2f}%, last {unit} {accuracies['acc_last']:.2f}%, "
         f"{unit} best on validation {accuracies['acc_val']:.2f}%"
     )
+
+
+@contextmanager
+def alone(log: Path, files: list[Path], stage: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Be the only process that works on a chain or initial model, and note what is done in its log.
+
+    Of several that share the work, the main one holds the lock for all.
+    """
+    facts = {"member": args.ensemble_index, **({} if stage == UNSUP else {"batch": args.batch})}
+    try:
+        with hold(log.with_suffix(".lock")) if is_main() else nullcontext():
+            if is_main():
+                remove_abandoned(files)
+            with logged([log], stage, **facts) as [result]:
+                yield result
+    except BusyError as error:
+        raise UserError(f"{log.stem}: another process works on it; wait until it is through") from error
 
 
 @contextmanager
@@ -102,6 +134,7 @@ def _step(
         raise UserError(f"-ens {args.ensemble_size}: {method.token} has no ensembles; leave -ens out")
     chain = stage_chain(experiment, args, method)
     cli.announce(chain.device)
+    chain.load_model(args.batch, args.ensemble_index)  # what is missing is told before anything is written
     return chain, args
 
 

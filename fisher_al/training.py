@@ -24,7 +24,8 @@ class FitResult:
     """Weights of the epoch that is best on test, and accuracies (percent on test) of three epochs.
 
     Epoch 0 is before training. `acc` is that of the best epoch (the paper's protocol), `acc_last` of the
-    last one, `acc_val` of the one that is best on validation, if there was a validation set.
+    last one, `acc_val` of the one that is best on validation, if there was a validation set. If the loss
+    became NaN or infinite, training stopped in the epoch `diverged_in` and the rest is of no use.
     """
 
     state_dict: dict[str, Tensor]
@@ -32,6 +33,11 @@ class FitResult:
     acc: float
     acc_last: float
     acc_val: float | None = None
+    diverged_in: int | None = None
+
+    @property
+    def diverged(self) -> bool:
+        return self.diverged_in is not None
 
     @property
     def accuracies(self) -> dict[str, float]:
@@ -73,6 +79,8 @@ def fit(
     batches = _Batches(replicas, schedule.batch_size, task)
     selections = [EpochSelection(test, validation, task, evaluation_batch_size) for _ in replicas]
     for epoch in range(schedule.epochs + 1):
+        if all(selection.result.diverged for selection in selections):
+            break
         if epoch > 0:
             trainer.set_learning_rate(schedule.learning_rate_at(epoch))
             for replica in replicas:
@@ -82,7 +90,8 @@ def fit(
             for replica in replicas:
                 align_buffers(replica.network)
         for replica, selection in zip(replicas, selections, strict=True):
-            selection.consider(replica.network, epoch, is_last=epoch == schedule.epochs)
+            if not selection.result.diverged:
+                selection.consider(replica.network, epoch, is_last=epoch == schedule.epochs)
         if on_epoch:
             on_epoch(epoch, sum(selection.result.acc for selection in selections) / len(selections))
     return [selection.result for selection in selections]
@@ -155,6 +164,9 @@ class EpochSelection:
 
     def consider(self, network: nn.Module, epoch: int, is_last: bool) -> None:
         """Test `network` as it is after `epoch`; `result` is then that of all epochs so far."""
+        if not _is_finite(network):
+            self.result.diverged_in = epoch
+            return
         if self._validation is None or self._validation is self._test:
             best_on_validation = False
         else:
@@ -170,3 +182,18 @@ class EpochSelection:
             self.result.acc_val = accuracy
         if is_last:
             self.result.acc_last = accuracy
+
+
+def _is_finite(network: nn.Module) -> bool:
+    """Whether training went well so far: a loss that is NaN or infinite leaves weights that are, and stays in
+    them, so that it is enough to look once an epoch."""
+    return bool(torch.stack([values.isfinite().all() for values in network.state_dict().values()]).all())
+
+
+def divergence(name: str, result: FitResult, schedule: Schedule) -> str:
+    """What to tell about a network whose `result` says that it diverged."""
+    rate = schedule.learning_rate_at(max(1, result.diverged_in))
+    return (
+        f"{name}: the loss became NaN or infinite in epoch {result.diverged_in} at learning rate {rate:g}; "
+        "its last result is kept as it was; choose a smaller --lr"
+    )

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from fisher_al.checkpoints import load_checkpoint, save_checkpoint
 from fisher_al.errors import UserError
 from fisher_al.network import seeded_network
-from fisher_al.runner import ChainTask, OnProgress
+from fisher_al.run_log import MAIN_DESCR, logged
 from fisher_al.stages.chain import Chain
 from fisher_al.stages.main_descr import load_labeled, require_budget, select
 from fisher_al.storage import save_indices
 from fisher_al.tasks import classification
-from fisher_al.training import EpochSelection, FitResult, OnEpoch
+from fisher_al.training import EpochSelection, FitResult, OnEpoch, divergence
+from fisher_al.work import ChainTask, OnProgress
 from vaal.images import vae_images
 from vaal.model import VAE, Discriminator
 from vaal.protocol import Protocol
@@ -60,7 +61,8 @@ class VaalTask(ChainTask):
 
             if images is None:
                 images = vae_images(chain.load_data().pool, chain.experiment)
-            run_round(chain, batch, images, on_iteration)
+            with logged([chain.log], MAIN_DESCR, batch=batch, member=0) as [note]:
+                note.update(run_round(chain, batch, images, on_iteration).accuracies)
 
 
 def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoch | None = None) -> FitResult:
@@ -70,7 +72,7 @@ def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoc
     picks, since the auto-encoder that they come from ends with the round.
     """
     data, protocol = chain.load_data(), chain.protocol
-    labeled = load_labeled(chain, batch)
+    labeled = load_labeled(chain, batch, len(data.pool))
     picks = _load_picks(chain, batch, labeled) if batch else select(chain, batch, labeled)
     labeled = torch.cat([labeled, picks])
     unlabeled = unlabeled_indices(labeled, len(data.pool))
@@ -93,12 +95,14 @@ def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoc
     result = train_round(
         network, adversaries, data.pool, images, labeled, selection, protocol, generator_of, on_iteration
     )
+    if result.diverged:
+        raise UserError(divergence(f"{chain.name} b={batch + 1}", result, protocol))
     outputs = discriminator_outputs(vae, discriminator, images, unlabeled)
     following = pick(outputs, unlabeled, chain.budget)
     # The checkpoint is written last: where it stands, the round is complete.
     save_indices(labeled, chain.layout.index_list(chain.method, batch + 1, len(labeled)))
     path = chain.layout.best_checkpoint(chain.method, batch + 1, len(labeled))
-    save_checkpoint(result, chain.settings, path, {"picks": following})
+    save_checkpoint(result, chain.settings, path, labeled, {"picks": following})
     return result
 
 

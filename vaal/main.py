@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from fisher_al import cli
 from fisher_al.cli import Parser, run_script
 from fisher_al.methods import parse_method
-from fisher_al.stage_commands import print_accuracies, progress_bar, stage_chain
+from fisher_al.run_log import MAIN_DESCR
+from fisher_al.stage_commands import alone, print_accuracies, progress_bar, stage_chain
 from vaal.chain import VaalChain, run_round
 from vaal.images import vae_images
 from vaal.options import add_protocol_options, choose_experiments, choose_protocol
@@ -28,8 +29,12 @@ def main(arguments: Sequence[str]) -> None:
     chain = VaalChain(**vars(chain), protocol=protocol)
     cli.announce(chain.device)
     images = vae_images(chain.load_data().pool, experiment)
-    with progress_bar(protocol.train_iterations, "iteration") as on_iteration:
+    with (
+        alone(chain.log, chain.files, MAIN_DESCR, args) as note,
+        progress_bar(protocol.train_iterations, "iteration") as on_iteration,
+    ):
         result = run_round(chain, args.batch, images, on_iteration)
+        note.update(result.accuracies)
     print(chain.model_path(args.batch + 1, 0))
     print_accuracies(result.accuracies, "iteration")
 

@@ -6,7 +6,7 @@ from fisher_al import cli
 from fisher_al.campaign import make_chains
 from fisher_al.cli import Parser, choose_device, run_script
 from fisher_al.curves import collect_curves, print_results
-from fisher_al.run_commands import carry_out, report_failures
+from fisher_al.run_commands import carry_out, refused_chains, report_failures
 from vaal.chain import VaalChain, VaalTask
 from vaal.options import ONLY_VAAL, add_protocol_options, choose_experiments, choose_protocol
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     failed = carry_out([VaalTask((chain,)) for chain in chains], args, device, "round")
     if failed is None:
         return 0
-    print_results(collect_curves(chains))
+    print_results(collect_curves(chains, unreadable=refused_chains(failed)))
     return report_failures(failed)
 
 
