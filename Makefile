@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 DEMO_JOBS ?= 2
 
-.PHONY: demo test bench format clean
+.PHONY: demo test bench faults format clean
 
 ## demo: install, then the main job on scikit-learn's digits: curves and table of five methods
 demo: $(VENV)/installed
@@ -21,6 +21,10 @@ test: $(VENV)/installed
 ## bench: install, then time every stage against plain PyTorch (needs MNIST, about ten minutes)
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
+
+## faults: install, then break a campaign in every way that it has to survive (about twenty minutes)
+faults: $(VENV)/installed
+	$(BIN)/python benchmarks/faults.py
 
 ## format: lay the code out as the tests want it
 format: $(VENV)/installed

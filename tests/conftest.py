@@ -69,8 +69,9 @@ def run(script: str, *arguments: object) -> str:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Name and content of every file under `folder`."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Name and content of every file under `folder`, without the empty ones that serve as locks."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -178,7 +178,14 @@ def test_a_pool_of_another_seed_is_not_taken_over(folder, layout):
 
 
 def test_half_of_the_validation_split_is_not_replaced(folder, layout):
+    before = snapshot(folder / "DIGITS" / "processed")
+    # our own half, as a killed process leaves it: the other one is made anew
     layout.processed("val-split").unlink()
+    assert call("gen_descr.py", *step(folder)).code == 0
+    assert snapshot(folder / "DIGITS" / "processed") == before
+    layout.processed("val-split").unlink()
+    images, labels = load_split(layout.processed("train-split"), DIGITS)
+    save_tensors((images, labels.flip(0)), layout.processed("train-split"))
     refused(folder, "train-split.pt: its other half is missing", "gen_descr.py", *step(folder))
 
 

@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 from conftest import ROOT, read_csv
+from faults import FAULTS
 
 from fisher_al.comparison import area_difference, label_saving
 from fisher_al.curve_files import read_json
@@ -95,3 +96,13 @@ def test_cost_against_dropout_is_the_recorded_benchmark():
         f"cost {ours:.1f} s an iteration, the dropout passes of `varMC` {other:.0f} s: 1/{other / ours:.0f} "
         in text
     )
+
+
+def test_faults_are_those_recorded():
+    recorded = json.loads((ROOT / "benchmarks" / "faults.json").read_text())["faults"]
+    section = (ROOT / "README.md").read_text().split("## Reliability")[1].split("Recorded in")[0]
+    lines = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")][2:]
+    rows = [[cell.strip() for cell in line] for line in lines]
+    assert rows == [[str(value) for value in row.values()] for row in recorded]
+    assert [row["fault"] for row in recorded] == [fault.name for fault in FAULTS]
+    assert all(row["survived"] == row["tried"] > 0 and row["lost"] == 0 for row in recorded)

@@ -13,7 +13,7 @@ from fisher_al.experiment import Schedule
 from fisher_al.images import Images
 from fisher_al.steps import Trainer
 from fisher_al.tasks import classification, rotation
-from fisher_al.training import Replica, _Batches, fit
+from fisher_al.training import Replica, _Batches, divergence, fit
 from mnist.experiment import MNIST
 
 
@@ -219,3 +219,26 @@ def test_rotation_shows_all_four_copies():
     for copy, quarter, i in zip(turned, quarters, [0, 1, 2] * 4, strict=True):
         assert np.array_equal(copy[0].numpy(), np.rot90(inputs[i, 0].numpy(), int(quarter)))
     assert quarters.bincount().tolist() == [3, 3, 3, 3]
+
+
+def test_a_diverged_network_stops_with_its_epoch_and_leaves_its_replicas_alone(network):
+    train, test = make_images(40, 0), make_images(30, 1)
+    schedule = Schedule(epochs=3, batch_size=8, learning_rate=0.05, milestones=(2,))
+
+    def replica(seed, scale=1.0):
+        torch.manual_seed(seed)
+        other = MNIST.network(10)
+        other.fc1.weight.data *= scale
+        return Replica(other, train, torch.arange(20), torch.Generator().manual_seed(seed))
+
+    [alone] = fit([replica(1)], test, schedule)
+    epochs = []
+    [diverged] = fit([replica(2, 1e30)], test, schedule, on_epoch=lambda epoch, _: epochs.append(epoch))
+    assert (diverged.diverged_in, epochs) == (1, [0, 1])  # the other epochs are not trained
+    first, second = fit([replica(2, 1e30), replica(1)], test, schedule)
+    assert first.diverged_in == 1
+    assert second.diverged_in is None
+    assert second.acc == pytest.approx(alone.acc)
+    assert divergence("run0 b=1", replace(first, diverged_in=2), schedule).startswith(
+        "run0 b=1: the loss became NaN or infinite in epoch 2 at learning rate 0.005; "
+    )

@@ -1,0 +1,29 @@
+"""Every fault that `make faults` tries many times, here once."""
+
+import random
+
+import pytest
+from campaigns import prepare_campaign
+from disk_faults import NotPossibleError
+from faults import FAULTS
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    return prepare_campaign(tmp_path_factory.mktemp("campaign"))
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_survived(fault, begun, tmp_path):
+    strike = fault.milder or fault.strike
+    try:
+        strike(begun.copy(tmp_path / "campaign"), random.Random(fault.name))
+    except NotPossibleError as reason:
+        pytest.skip(str(reason))
+
+
+def test_some_fault_of_a_disk_is_possible_here(begun, tmp_path):
+    """Not all of them may be skipped."""
+    from disk_faults import file_size_limit
+
+    file_size_limit(begun.copy(tmp_path / "campaign"), random.Random(0))

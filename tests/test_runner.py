@@ -1,0 +1,223 @@
+"""The runner: what is wrong with one chain leaves the others alone, and killed workers are retried once."""
+
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ROOT, call, snapshot
+
+from fisher_al import runner
+from fisher_al.checkpoints import load_checkpoint
+from fisher_al.layout import Layout
+from fisher_al.locks import hold
+from fisher_al.methods import parse_method
+from fisher_al.runner import KILLED, run_tasks
+from fisher_al.storage import save_tensors
+from fisher_al.work import Outcome
+from mnist.experiment import DIGITS
+
+
+class OneSlot:
+    """Workers whose processes end as told: a list of outcomes, or None for killed, for every task."""
+
+    slots, description = 1, ""
+
+    def __init__(self, ends):
+        self.ends, self.submitted = ends, []
+
+    def submit(self, task):
+        self.submitted.append(task.name)
+        future, end = Future(), self.ends[task.name].pop(0)
+        if end is None:
+            future.set_exception(BrokenProcessPool())
+        elif isinstance(end, Exception):
+            future.set_exception(end)
+        else:
+            future.set_result(end)
+        return future
+
+    def stop(self, now):
+        self.stopped = now
+
+
+def tasks_named(*names):
+    return [SimpleNamespace(name=name, done=0, total=1) for name in names]
+
+
+def run_with(ends):
+    workers = OneSlot(ends)
+    failed = run_tasks(tasks_named(*ends), 1, "chain", workers)
+    assert workers.stopped is False
+    return workers.submitted, {task.name: outcome for task, outcome in failed}
+
+
+def test_a_killed_task_is_tried_once_more_and_then_given_up():
+    done = Outcome()
+    submitted, failed = run_with({"a": [None, None], "b": [None, done], "c": [done]})
+    assert submitted == ["a", "a", "b", "b", "c"]
+    assert failed == {"a": Outcome(error=KILLED)}
+
+
+def test_a_task_of_another_process_is_taken_up_later(monkeypatch):
+    monkeypatch.setattr(runner, "PAUSE", 0.01)
+    busy = Outcome(busy=True)
+    submitted, failed = run_with({"a": [busy, busy, Outcome()], "b": [Outcome(error="no")]})
+    assert submitted == ["a", "b", "a", "a"]
+    assert failed == {"b": Outcome(error="no")}
+
+
+def test_a_machine_lost_for_good_is_told():
+    _, failed = run_with({"a": [RuntimeError("the node died\nlong story")], "b": [Outcome()]})
+    assert failed["a"].error == "lost with its process or machine (the node died)"
+
+
+@pytest.fixture
+def folder(digits_folder, tmp_path):
+    shutil.copytree(digits_folder, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def campaign(folder, *extra):
+    size = ("--run-stop", 1, "--iterations", 2, "--augment-size", 10, "--epochs", 1)
+    return ("--dataset", "DIGITS", "--datadir", folder, *size, *extra)
+
+
+def test_runs_that_train_side_by_side_do_without_a_broken_one(folder):
+    shutil.copytree(folder / "DIGITS" / "run0", folder / "DIGITS" / "run1")
+    assert call("run.py", *campaign(folder, "--run-stop", 3, "--run-start", 2, "--initial")).code == 0
+    broken = Layout(folder / "DIGITS", "run1", 10.0).initial_checkpoint()
+    broken.write_bytes(broken.read_bytes()[:1000])
+    outcome = call("run.py", *campaign(folder, "--run-stop", 3, "--methods", "random", "--replicas", 3))
+    assert outcome.code == 2
+    assert re.search(r"run1 ir 10 random: .*init_unsup.*truncated.*run\.py --repair", outcome.err)
+    assert "2/3" in outcome.out  # the results of the others are told
+    random = parse_method("random", DIGITS)
+    reached = [
+        Layout(folder / "DIGITS", run, 10.0).best_checkpoint(random, 2, 20).is_file()
+        for run in ("run0", "run1", "run2")
+    ]
+    assert reached == [True, False, True]
+
+
+def test_runs_that_train_side_by_side_do_without_a_diverged_one(folder):
+    shutil.copytree(folder / "DIGITS" / "run0", folder / "DIGITS" / "run1")
+    path = Layout(folder / "DIGITS", "run1", 10.0).initial_checkpoint()
+    checkpoint = load_checkpoint(path, "")
+    checkpoint["state_dict"]["fc1.weight"] *= 1e38
+    save_tensors(checkpoint, path)
+    outcome = call("run.py", *campaign(folder, "--run-stop", 2, "--methods", "random", "--replicas", 2))
+    assert outcome.code == 2
+    told = r"run1 ir 10 random b=1: the loss became NaN or infinite in epoch 1 at learning rate 0\.05"
+    assert re.search(told, outcome.err)
+    assert "run0 ir 10 random b=1: the loss" not in outcome.err
+    random = parse_method("random", DIGITS)
+    assert Layout(folder / "DIGITS", "run0", 10.0).best_checkpoint(random, 2, 20).is_file()
+    assert not list((folder / "DIGITS" / "run1").glob("index_list*"))
+
+
+def test_pretraining_that_diverges_is_told(folder):
+    common = ("--dataset", "DIGITS", "--datadir", folder, "--run-start", 1, "--run-stop", 2, "--epochs", 2)
+    outcome = call("run.py", *common, "--initial", "--lr", 1e30)
+    assert outcome.code == 2
+    assert "run1 ir 10 member 0" in outcome.err
+    assert "the loss became NaN or infinite in epoch 1 at learning rate 1e+30" in outcome.err
+    assert Layout(folder / "DIGITS", "run1", 10.0, pretrained=False).initial_checkpoint().is_file()
+    assert not Layout(folder / "DIGITS", "run1", 10.0).initial_checkpoint().exists()
+
+
+def test_many_failures_of_one_cause_are_one_line(folder):
+    for start in (True, False):
+        Layout(folder / "DIGITS", "run0", 10.0, pretrained=start).initial_checkpoint().unlink()
+    outcome = call("run.py", *campaign(folder, "--methods", "random", "grad/20", "varMC"))
+    assert outcome.code == 2
+    assert outcome.err.count("not found") == 1
+    assert "run0 ir 10 random and 2 more: " in outcome.err
+
+
+def test_a_stage_does_not_work_on_a_chain_of_another_process(folder):
+    layout = Layout(folder / "DIGITS", "run0", 10.0)
+    step = ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10, "-dl", 20)
+    before = snapshot(folder)
+    with hold(layout.chain_log(parse_method("gradFmap/20", DIGITS)).with_suffix(".lock")):
+        outcome = call("gen_descr.py", *step)
+    assert outcome.code == 2
+    assert "gradFmap_aug_topKandPccFprGrad_L_20: another process works on it" in outcome.err
+    assert snapshot(folder) == before
+
+
+def test_repair_of_sound_files_changes_nothing(folder):
+    assert call("run.py", *campaign(folder, "--methods", "random", "none/20")).code == 0
+    before = snapshot(folder)
+    for extra in ((), ("--initial", "--epochs", 2)):
+        outcome = call("run.py", *campaign(folder, "--methods", "random", "none/20", "--repair", *extra))
+        assert outcome.code == 0
+        assert "deleted" not in outcome.out
+    assert snapshot(folder) == before
+
+
+def test_repair_leaves_alone_what_another_process_works_on(folder):
+    assert call("run.py", *campaign(folder, "--methods", "random")).code == 0
+    layout, random = Layout(folder / "DIGITS", "run0", 10.0), parse_method("random", DIGITS)
+    layout.index_list(random, 1, 10).write_bytes(b"broken")
+    with hold(layout.chain_log(random).with_suffix(".lock")):
+        outcome = call("run.py", *campaign(folder, "--methods", "random", "--repair"))
+    assert "not checked, as another process works on it: run0 ir 10 random" in outcome.out
+    assert layout.index_list(random, 1, 10).read_bytes() == b"broken"
+
+
+def test_repair_of_an_initial_model_deletes_what_started_from_it_and_nothing_else(folder):
+    assert call("run.py", *campaign(folder, "--methods", "random")).code == 0
+    assert call("run.py", *campaign(folder, "--methods", "random", "-unsup", 0)).code == 0
+    layout, random = Layout(folder / "DIGITS", "run0", 10.0), parse_method("random", DIGITS)
+    other = Layout(folder / "DIGITS", "run0", 10.0, pretrained=False)
+    untouched = other.best_checkpoint(random, 2, 20).read_bytes()
+    whole = torch.load(layout.initial_checkpoint(), weights_only=True)
+    layout.initial_checkpoint().write_bytes(b"broken")
+    outcome = call("run.py", *campaign(folder, "--initial", "--repair", "--epochs", 2))
+    assert outcome.code == 0, outcome.err
+    assert "and 4 files that rely on it" in outcome.out
+    assert not layout.index_list(random, 1, 10).exists()
+    assert not layout.best_checkpoint(random, 2, 20).exists()
+    assert other.best_checkpoint(random, 2, 20).read_bytes() == untouched
+    remade = torch.load(layout.initial_checkpoint(), weights_only=True)
+    assert all(
+        torch.equal(remade["state_dict"][name], weight) for name, weight in whole["state_dict"].items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("--cluster", "127.0.0.1:9"),
+            r"--cluster 127.0.0.1:9: no Ray cluster answers there .*ray start --head",
+        ),
+        (("--cluster-cpus", "0"), "'0' is not a whole number of at least 1"),
+        (("--cluster-gpus", "-1"), "'-1' is not a number of GPUs"),
+    ],
+)
+def test_wrong_clusters(tmp_path, arguments, told):
+    outcome = call("run.py", *campaign(tmp_path), *arguments)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert re.search(told, outcome.err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_ray_it_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    outcome = call("run.py", *campaign(tmp_path), "--cluster", "auto")
+    assert outcome.code == 2
+    assert "--cluster: Ray is not installed; run pip3 install ray" in outcome.err
+
+
+def test_ray_is_not_imported_unless_it_is_asked_for():
+    code = "import sys, fisher_al.run_commands, fisher_al.plot_commands; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
