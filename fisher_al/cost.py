@@ -51,9 +51,12 @@ def _cost(chains: Sequence[Chain]) -> Cost:
         complete = [
             batch
             for batch in range(chain.iterations)
-            if all((batch, member) in stages[stage] for stage in STAGES for member in chain.members)
+            if all((batch, member) in stages[MAIN_DESCR] for member in chain.members)
         ]
-        entries = [(stage, stages[stage][b, e]) for stage in STAGES for b in complete for e in chain.members]
+        wanted = {(batch, member) for batch in complete for member in chain.members}
+        entries = [
+            (stage, entry) for stage in STAGES for key, entry in stages[stage].items() if key in wanted
+        ]
         for stage, entry in entries:
             seconds[stage] += entry.get("seconds", 0)
             peak_memory = max(peak_memory, entry.get("peak_memory", 0))

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fisher_al.checkpoints import load_checkpoint
-from fisher_al.data import SPLITS, load_split, prepare_pool
+from fisher_al.data import SPLITS, load_split, pool_size, prepare_pool
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
+from fisher_al.folder_lists import FOLDER_SPLITS, read_list
 from fisher_al.layout import Layout
 from fisher_al.locks import BusyError, hold, hold_all
 from fisher_al.stages.chain import Chain
@@ -55,8 +56,19 @@ def _locks(part: Task) -> set[Path]:
 
 
 def _repair_data(experiment: Experiment, layout: Layout, report: Report) -> None:
-    for path in dict.fromkeys([*map(layout.processed, SPLITS), layout.pool()]):
-        if _is_broken(path, lambda path=path: load_split(path, experiment)):
+    if experiment.folder is not None:
+        paths = [*map(layout.processed_list, FOLDER_SPLITS), layout.pool()]
+    else:
+        paths = [*map(layout.processed, SPLITS), layout.pool()]
+
+    def load(path: Path) -> None:
+        if experiment.folder is not None:
+            read_list(path, experiment.num_classes)
+        else:
+            load_split(path, experiment)
+
+    for path in dict.fromkeys(paths):
+        if _is_broken(path, lambda path=path: load(path)):
             with hold(layout.processed_lock(), wait=True):
                 _delete([path], report)
 
@@ -88,10 +100,10 @@ def _repair_chain(chain: Chain, report: Report) -> list[Path]:
 
 def _repair_batches(chain: Chain, report: Report) -> None:
     prepare_pool(chain.experiment, chain.layout, chain.seed)
-    _, labels = load_split(chain.layout.pool(), chain.experiment, mmap=True)
+    size = pool_size(chain.experiment, chain.layout)
     batch = 1
     while later := _existing(chain, batch):
-        broken = _broken_file(chain, batch, len(labels))
+        broken = _broken_file(chain, batch, size)
         if broken is not None:
             _delete(list(dict.fromkeys([broken, *later])), report)
             return
@@ -107,12 +119,12 @@ def _existing(chain: Chain, batch: int) -> list[Path]:
     return found
 
 
-def _broken_file(chain: Chain, batch: int, pool_size: int) -> Path | None:
+def _broken_file(chain: Chain, batch: int, size: int) -> Path | None:
     index_list, *checkpoints = chain.batch_files(batch)
     for path in checkpoints:
         if _is_broken(path, lambda path=path: load_checkpoint(path, "")):
             return path
-    if checkpoints[0].is_file() and _is_broken(index_list, lambda: load_labeled(chain, batch, pool_size)):
+    if checkpoints[0].is_file() and _is_broken(index_list, lambda: load_labeled(chain, batch, size)):
         return index_list
     return None
 

@@ -1,6 +1,7 @@
 """ImageNet's protocol on a small folder: training in half precision, several processes, the scripts."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -171,3 +172,15 @@ def test_bad_options_are_one_line(folder):
     assert "crop 32, now 64" in error("--crop", 64, "--initial")
     assert "--imagenetdir" in error("--imagenetdir", folder / "nowhere")
     assert snapshot(folder / "pets") == before
+
+
+def test_a_broken_list_is_repaired(folder, tmp_path):
+    shutil.copytree(folder / "pets", tmp_path / "pets")
+    path = tmp_path / "pets" / "processed" / "val_list.txt"
+    whole = path.read_text()
+    path.write_text(whole.replace(" 3\n", " 300\n"))
+    arguments = ["run.py", "--datadir", tmp_path, "--imagenetdir", folder / "pets", *OPTIONS, "--initial"]
+    outcome = call(*arguments, "--repair", experiments=EXPERIMENTS)
+    assert outcome.code == 0, outcome.err
+    assert f"broken and deleted, to be made anew: {path}" in outcome.out
+    assert path.read_text() == whole
