@@ -66,7 +66,7 @@ def byte_flipped_in_initial_model(campaign: Campaign, rng: random.Random) -> Non
 
 def byte_flipped_in_data(campaign: Campaign, rng: random.Random) -> None:
     """In the pool or in one of the splits."""
-    some_iterations(campaign, rng)
+    some_iterations(campaign, rng, up_to=ITERATIONS - 1)
     splits = [campaign.layout.processed(split) for split in ("test", "val-split", "train-split")]
     path = rng.choice([campaign.layout.pool(), *splits])
     _flip(path, rng)
