@@ -22,7 +22,7 @@ test: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
 
-## faults: install, then break a campaign in every way that it has to survive (about twenty minutes)
+## faults: install, then break a campaign in every way that it has to survive (about fifteen minutes)
 faults: $(VENV)/installed
 	$(BIN)/python benchmarks/faults.py
 

@@ -2,7 +2,7 @@
 
     make faults                     # or, from the root: python3 benchmarks/faults.py
 
-Needs nothing but the project and about twenty minutes of two cores; full and read-only file systems are
+Needs nothing but the project and about fifteen minutes of two cores; full and read-only file systems are
 tried where this user may mount them. Prints a table and writes it to benchmarks/faults.json.
 """
 

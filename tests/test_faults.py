@@ -20,10 +20,3 @@ def test_survived(fault, begun, tmp_path):
         strike(begun.copy(tmp_path / "campaign"), random.Random(fault.name))
     except NotPossibleError as reason:
         pytest.skip(str(reason))
-
-
-def test_some_fault_of_a_disk_is_possible_here(begun, tmp_path):
-    """Not all of them may be skipped."""
-    from disk_faults import file_size_limit
-
-    file_size_limit(begun.copy(tmp_path / "campaign"), random.Random(0))
