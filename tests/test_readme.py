@@ -106,3 +106,18 @@ def test_faults_are_those_recorded():
     assert rows == [[str(value) for value in row.values()] for row in recorded]
     assert [row["fault"] for row in recorded] == [fault.name for fault in FAULTS]
     assert all(row["survived"] == row["tried"] > 0 and row["lost"] == 0 for row in recorded)
+
+
+def test_cost_at_the_size_of_imagenet_is_the_recorded_benchmark():
+    recorded = json.loads((ROOT / "benchmarks" / "at_scale.json").read_text())
+    text = " ".join((ROOT / "README.md").read_text().split())
+    single, half = recorded["float32"], recorded["bfloat16"]
+    share = f"{single['matching, of matrix-product speed']:.0%} of matrix-product speed"
+    assert f"in {single['matching, s']:.1f} s ({share}) within {single['matching, own MB']:.0f} MB" in text
+    assert f"written block by block in {single['writing, s']:.1f} s" in text
+    assert f"matching takes {half['matching, s']:.1f} s" in text
+    at_full = recorded["all of ImageNet"]
+    gpu = 60 * at_full["GPU at the same share of its speed: matching, min"]
+    assert f"{at_full['this machine: matching, min']:.0f} minutes of matching" in text
+    assert f"{gpu:.0f} s on a GPU of {at_full['GPU, TFLOP/s']} TFLOP/s" in text
+    assert f"takes {at_full['this machine: describing, h']:.1f} h here" in text
