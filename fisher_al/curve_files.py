@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fisher_al.curves import Curve
+from fisher_al.curves import Curve, recorded_settings
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment
 from fisher_al.layout import Layout, format_ratio
@@ -49,7 +49,7 @@ def write_csv(curves: Sequence[Curve], path: Path) -> None:
 
 
 def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
-    """Write every run's accuracies (percent; null where missing) with the command, seed and versions."""
+    """Write every run's accuracies (percent; null where missing) with the command, settings and versions."""
     content = {
         "command": command_line(),
         "versions": versions(),
@@ -65,6 +65,7 @@ def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
                 "nr": curve.chain.layout.noisy_ratio,
                 "budget": curve.chain.budget,
                 "seed": curve.chain.seed,
+                "settings": recorded_settings(curve.chain),
                 "runs": {
                     run: [None if np.isnan(value) else round(float(value), 4) for value in row]
                     for run, row in zip(curve.runs, curve.values, strict=True)

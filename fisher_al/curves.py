@@ -98,14 +98,18 @@ def collect_curves(
 
 def _as_recorded(chain: Chain, unreadable: Collection[Chain]) -> Chain:
     """The chain with the number of passes and the seed that its first checkpoint was made with."""
-    path = chain.model_path(1, 0)
-    is_there = path.is_file() and chain not in unreadable
-    recorded = load_checkpoint(path, "run run.py again").get("settings", {}) if is_there else {}
+    recorded = {} if chain in unreadable else recorded_settings(chain)
     return replace(
         chain,
         mc_samples=recorded.get("mc_samples", chain.mc_samples),
         seed=recorded.get("seed", chain.seed),
     )
+
+
+def recorded_settings(chain: Chain) -> dict[str, object]:
+    """What the chain's first checkpoint records of how it was trained; nothing if there is none."""
+    path = chain.model_path(1, 0)
+    return load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
 
 
 def _accuracies(chain: Chain, key: str, unreadable: Collection[Chain]) -> list[float]:
