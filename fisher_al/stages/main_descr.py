@@ -148,11 +148,8 @@ def _match_misclassified(chain: Chain, batch: int, available: Tensor) -> Tensor:
 
     network = chain.load_model(batch, 0)
     widths = chain.widths(network)
-    misclassified = (
-        (predict(network, data.validation, chain.test_batch_size) != data.validation.labels)
-        .nonzero()
-        .squeeze(1)
-    )
+    predictions = predict(network, data.validation, chain.test_batch_size)
+    misclassified = (predictions != data.validation.labels).nonzero().squeeze(1)
     targets = validation[misclassified.cpu()] if len(misclassified) else validation
 
     def features(descriptors: Tensor) -> Tensor:
