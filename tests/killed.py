@@ -98,7 +98,7 @@ def arm(moment, count, share):
     elif moment == "picks and training":
         before(work, "main_descr_side_by_side")
     elif moment == "training":
-        before(training._EpochSelection, "consider")
+        before(training.EpochSelection, "consider")
     else:
         hold_all = locks.hold_all
 

@@ -1,6 +1,9 @@
 """Every fault that `make faults` tries many times, here once."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from campaigns import prepare_campaign
@@ -20,3 +23,11 @@ def test_survived(fault, begun, tmp_path):
         strike(begun.copy(tmp_path / "campaign"), random.Random(fault.name))
     except NotPossibleError as reason:
         pytest.skip(str(reason))
+
+
+def test_every_moment_to_be_killed_at_is_found():
+    arm_all = "import killed; [killed.arm(moment, 10**9, 0.0) for moment in killed.MOMENTS]"
+    done = subprocess.run(
+        [sys.executable, "-c", arm_all], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
