@@ -271,6 +271,7 @@ def choose_device(gpu: int) -> str:
     gpu += int(os.environ.get("LOCAL_RANK", 0))
     if gpu >= torch.cuda.device_count():
         raise UserError(f"--gpu {gpu}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
+    torch.cuda.set_device(gpu)  # what processes that share the work exchange passes through it
     torch.backends.cudnn.deterministic = True  # the same picks when a run is repeated
     return f"cuda:{gpu}"
 

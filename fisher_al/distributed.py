@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import timedelta
 from typing import TextIO
 
 import torch
@@ -46,9 +47,8 @@ def process_group() -> Iterator[None]:
         yield
         return
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    dist.init_process_group()  # gloo between CPUs, NCCL between GPUs
+    # gloo between CPUs, NCCL between GPUs; the main process alone may check all images for hours
+    dist.init_process_group(timeout=timedelta(days=1))
     try:
         with nullcontext() if is_main() else _silenced():
             yield
@@ -154,6 +154,9 @@ def _first_failure(started: Sequence[subprocess.Popen], logs: Sequence[TextIO]) 
             return 0
         if failed is not None:
             time.sleep(GRACE_SECONDS)  # the others may have failed for the same reason
+            if codes[failed] < 0:
+                print(f"error: process {failed} was ended by signal {-codes[failed]}", file=sys.stderr)
+                return 1
             if started[0].poll() is None:
                 logs[failed].seek(0)
                 sys.stderr.write(logs[failed].read())

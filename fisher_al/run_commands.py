@@ -12,7 +12,7 @@ from fisher_al import cli
 from fisher_al.campaign import data_folder, make_chains, make_initial_models, plan_chains
 from fisher_al.cli import Experiments, Parser, choose_device
 from fisher_al.curves import collect_curves, print_results
-from fisher_al.distributed import is_main, launch, main_first, process_count
+from fisher_al.distributed import launch, main_first, process_count
 from fisher_al.errors import UserError
 from fisher_al.layout import format_ratio
 from fisher_al.repair import repair
@@ -54,14 +54,12 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     cli.add_plan_options(parser)
     _add_cluster_options(parser)
     args = parser.parse_args(arguments)
-    if args.nproc > 1 and (args.jobs > 1 or (args.replicas or 1) > 1):
-        raise UserError(
-            f"--nproc {args.nproc}: chains run one after another; leave --jobs and --replicas out"
-        )
-    if args.nproc > 1 and process_count() == 1 and not args.dry_run:
-        return launch(args.nproc, [sys.executable, sys.argv[0], *arguments])
-    experiment = experiments.choose(args)
     looks_only = args.dry_run or args.status
+    if max(args.nproc, process_count()) > 1 and not looks_only:
+        _refuse_what_needs_one_process(args)
+        if process_count() == 1:
+            return launch(args.nproc, [sys.executable, sys.argv[0], *arguments])
+    experiment = experiments.choose(args)
     cluster = None if looks_only else _join_cluster(args)
     device = cluster.device if cluster else "cpu" if args.status else choose_device(args.gpu)
     if args.initial:
@@ -78,6 +76,18 @@ def run_main(experiments: Experiments, arguments: Sequence[str]) -> int:
     else:
         print_results(collect_curves(chains, unreadable=refused_chains(failed)))
     return report_failures(failed)
+
+
+def _refuse_what_needs_one_process(args: argparse.Namespace) -> None:
+    given = {
+        "--jobs": args.jobs > 1,
+        "--replicas": (args.replicas or 1) > 1,
+        "--repair": args.repair,
+        "--cluster": args.cluster is not None,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise UserError(f"{option}: not with --nproc or torchrun, where processes share one chain")
 
 
 def _own_chains(chains: Sequence[Chain], args: argparse.Namespace) -> list[Chain]:
@@ -109,7 +119,7 @@ def carry_out(
     if not cluster:
         cli.announce(device)
     with main_first():
-        if args.repair and is_main():
+        if args.repair:
             repair(tasks, print)
         ready, failed = prepare(tasks)
     if failed and (not ready or process_count() > 1):

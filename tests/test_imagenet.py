@@ -15,6 +15,7 @@ from folders import folder_experiment, make_folder
 
 from fisher_al.checkpoints import load_checkpoint
 from fisher_al.data import load_data
+from fisher_al.distributed import launch
 from fisher_al.layout import Layout
 from fisher_al.methods import parse_method
 from fisher_al.steps import Trainer
@@ -153,6 +154,12 @@ def test_a_failure_in_one_of_several_processes_is_told_once(folder, tmp_path):
     assert "cat 03.png: cannot be decoded" in done.stderr
 
 
+def test_a_killed_process_ends_the_others(capsys):
+    die = "import os, time; os.kill(os.getpid(), 9) if os.environ['RANK'] == '1' else time.sleep(60)"
+    assert launch(2, [sys.executable, "-c", die]) == 1
+    assert "process 1 was ended by signal 9" in capsys.readouterr().err
+
+
 def test_bad_options_are_one_line(folder):
     before = snapshot(folder / "pets")
 
@@ -167,7 +174,8 @@ def test_bad_options_are_one_line(folder):
 
     assert "--crop" in error("--crop", 31)
     assert "--holdout" in error("--holdout", 1)
-    assert "--jobs" in error("--nproc", 2, "--jobs", 2)
+    for one_process in (("--jobs", 2), ("--replicas", 2), ("--repair",), ("--cluster", "auto")):
+        assert f"{one_process[0]}: not with --nproc" in error("--nproc", 2, *one_process)
     assert "--augment-size 64000" in error("--methods", "random")
     assert "crop 32, now 64" in error("--crop", 64, "--initial")
     assert "--imagenetdir" in error("--imagenetdir", folder / "nowhere")
