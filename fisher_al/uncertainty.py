@@ -75,7 +75,7 @@ def byte_dropout(activation: Tensor, probability: float, generator: torch.Genera
     # the activation's order in memory, without the gaps that a part of a larger tensor has
     strides = torch.empty_like(activation, device="meta").stride()
     draws = words.view(torch.uint8).as_strided(activation.shape, strides)
-    return activation * (draws >= threshold) * (256 / (256 - threshold))
+    return (draws >= threshold).to(activation.dtype).mul_(256 / (256 - threshold)).mul_(activation)
 
 
 def sample_statistics(
@@ -102,9 +102,8 @@ def sample_statistics(
         for chunk, inputs, _ in shared_batches(images, batch_size):
             # masks depend on which images a batch holds, not on which process computes it
             generator.manual_seed(derive_seed(seed, int(chunk[0]) + process_rank() * batch_size))
-            hidden = network.below_dropout(inputs).repeat(samples, 1, 1, 1)
-            hidden = hidden.contiguous(memory_format=torch.channels_last)
-            logits = network.above_dropout(hidden, dropout=dropout)
+            hidden = network.below_dropout(inputs).contiguous(memory_format=torch.channels_last)
+            logits = network.above_dropout(torch.cat([hidden] * samples), dropout=dropout)
             probabilities = logits.unflatten(0, (samples, len(inputs))).softmax(2)
             statistics = uncertainty.statistics(probabilities)
             described.append(gather_rows(statistics, batch_size, len(chunk)).cpu())
