@@ -125,6 +125,15 @@ def test_wrong_options(folder, arguments, message):
     refused(vaal.run.main, message, folder, "--run-stop", 1, *arguments)
 
 
+def test_diverged_adversaries_are_refused(folder):
+    arguments = ("--run-stop", 1, "--iterations", 1, "-as", 15, "--lr", 1, "--train-iterations", 30)
+    before = snapshot(folder)
+    outcome = call_main(vaal.run.main, *options(folder, *arguments))
+    assert outcome.code == 2
+    assert "the auto-encoder or the discriminator became NaN or infinite" in outcome.err.splitlines()[-1]
+    assert {name for name in snapshot(folder).keys() - before.keys() if "/log/" not in name} == set()
+
+
 def test_missing_files_and_other_settings(folder, finished, tmp_path):
     refused(vaal.main.main, "run batch 1 first (main.py -b 0", folder, "-b", 1)
     shutil.copytree(finished, folder, dirs_exist_ok=True)

@@ -98,6 +98,11 @@ def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoc
     if result.diverged:
         raise UserError(divergence(f"{chain.name} b={batch + 1}", result, protocol))
     outputs = discriminator_outputs(vae, discriminator, images, unlabeled)
+    if not outputs.isfinite().all():  # they would rank the images by their place in the pool
+        raise UserError(
+            f"{chain.name} b={batch + 1}: the auto-encoder or the discriminator became NaN or infinite at "
+            f"learning rate {protocol.learning_rate:g}; nothing of this round is kept; choose a smaller --lr"
+        )
     following = pick(outputs, unlabeled, chain.budget)
     # The checkpoint is written last: where it stands, the round is complete.
     save_indices(labeled, chain.layout.index_list(chain.method, batch + 1, len(labeled)))
