@@ -132,6 +132,16 @@ def test_stages_run_under_torchrun(folder):
     assert layout_of(folder).best_checkpoint(OURS, 1, 9).is_file()
 
 
+def test_baselines_pick_by_descriptors_in_16_bits(folder):
+    arguments = [*OPTIONS, "--iterations", 1, "-as", 9, "--half", "--methods", "coreset/512", "badge/512"]
+    assert script("run.py", folder, *arguments).count("1/1") == 2
+    for token in ("coreset/512", "badge/512"):
+        method = parse_method(token, IMAGENET)
+        descriptors = load_tensors(layout_of(folder).descriptors("train", method), "")
+        assert descriptors.dtype == torch.bfloat16
+        assert len(set(np.load(layout_of(folder).index_list(method, 1, 9)).tolist())) == 9
+
+
 def test_vaal_runs_on_a_folder(folder):
     arguments = ["run.py", "--dataset", "ImageNet", *OPTIONS[:-2], "--iterations", 2, "-as", 5]
     sizes = ["--train-iterations", 5, "--batch-size", 4, "--vae-width", 8, "--latent", 4]

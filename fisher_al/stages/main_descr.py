@@ -169,7 +169,8 @@ def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tens
     from fisher_al.baselines import badge_picks, coreset_picks  # slow to import, and rarely wanted
 
     pool = chain.load_data().pool
-    features = _load_descriptors(chain, batch, "train", 0, (len(pool), chain.method.length, 2))[..., 0]
+    shape = (len(pool), chain.method.length, 2)
+    features = _load_descriptors(chain, batch, "train", 0, shape)[..., 0].float()
     seed = chain.own_seed(batch, "picks")
     if chain.method.kind.aug == CORESET:
         return coreset_picks(features, labeled, available, chain.budget, seed)
