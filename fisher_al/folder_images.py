@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -58,14 +59,15 @@ class FolderImages(Images):
                 yield inputs, self.labels[order[positions].to(self.device)]
                 at += len(inputs)
         except RuntimeError as error:
+            at = min(at, len(files) - 1)
             self._explain(files[at:][: BATCHES_AHEAD * len(batches[0])], error)
-            raise
         for _ in range(sum(len(batch) == 0 for batch in batches)):
             yield torch.empty(0, 3, folder.crop, folder.crop, device=self.device), self.labels[:0]
 
-    def _explain(self, files: Sequence[str], error: RuntimeError) -> None:
-        """Raise UserError if one of the files that were being decoded cannot be."""
-        for name in files:
+    def _explain(self, files: Sequence[str], error: RuntimeError) -> NoReturn:
+        """Raise UserError that names which of the files being decoded cannot be, as far as is known."""
+        suspects = [name for name in files if name in str(error)] or files
+        for name in suspects:
             path = self._folder.root / name
             reason = unreadable(path)
             if reason is not None:
@@ -73,6 +75,13 @@ class FolderImages(Images):
                     f"{path}: cannot be decoded ({reason}); replace it, or delete the lists in `processed` "
                     "and the runs and leave such files out with --skip-corrupt"
                 ) from error
+        # sorted, as training shuffles them; DALI's last line is always the same
+        first, last = self._folder.root / min(suspects), max(suspects)
+        reason = str(error).replace("Current pipeline object is no longer valid.", "").strip() or repr(error)
+        raise UserError(
+            f"{first}: the loader failed at it or another of {len(suspects)} files up to {last} "
+            f"({reason.splitlines()[-1]}); replace it, or choose --loader torchvision, which decodes more"
+        ) from error
 
 
 def load_folder_data(experiment: Experiment, layout: Layout, seed: int, device: str) -> Data:

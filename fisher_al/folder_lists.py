@@ -21,8 +21,9 @@ from fisher_al.storage import atomic_write, remove_abandoned
 
 FOLDER_SPLITS = ("train", "val")
 
-# What both loaders can decode.
+# What both loaders can decode: by the file's name, and by its content as Pillow names it.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
+FORMATS = frozenset(("JPEG", "MPO", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "PPM"))
 
 FileList = tuple[list[str], Tensor]
 
@@ -63,9 +64,11 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
 
 
 def unreadable(path: Path) -> str | None:
-    """Why the file cannot be decoded as an image; None if it can."""
+    """Why the file cannot be decoded as an image, by one of the loaders at least; None if it can."""
     try:
         with Image.open(path) as image:
+            if image.format not in FORMATS:
+                return f"its format is {image.format}, which DALI does not decode"
             image.convert("RGB")
     except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
         return str(error).replace("\n", " ") or type(error).__name__

@@ -133,6 +133,8 @@ def broken(root, kind):
         path.write_bytes(path.read_bytes()[:-200])
     elif kind == "no image":
         path.write_text("not an image")
+    elif kind == "GIF":
+        Image.new("RGB", (60, 40)).save(path, format="GIF")
     elif kind == "missing":
         path.unlink()
     return path
@@ -148,7 +150,26 @@ def test_a_corrupt_image_is_named(root, tmp_path, loader, kind):
         list(pool.batches(8))
 
 
-@pytest.mark.parametrize("kind", ["truncated", "no image", "other suffix"])
+def test_what_only_pillow_decodes_is_named_or_narrowed_down(root, tmp_path):
+    def decode(*options):
+        experiment = folder_experiment(root, tmp_path, *options)
+        return list(load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool.batches(8))
+
+    path = broken(root, "GIF")
+    with pytest.raises(
+        UserError, match=r"bee 07\.jpg: cannot be decoded \(its format is GIF, .*--skip-corrupt"
+    ):
+        decode()
+    Image.new("1", (60, 40)).save(path, format="TIFF")  # without a field that DALI wants
+    message = (
+        r"(ant|bee) \d\d.*: .* of \d+ files up to .*dog 11\.jpg \(nvImageCodec .*\); .*--loader torchvision"
+    )
+    with pytest.raises(UserError, match=message):
+        decode()
+    assert sum(len(labels) for _, labels in decode("--loader", "torchvision")) == 48
+
+
+@pytest.mark.parametrize("kind", ["truncated", "no image", "GIF", "other suffix"])
 def test_corrupt_images_are_skipped_in_the_lists(root, tmp_path, kind, capsys):
     path = broken(root, kind)
     if kind == "other suffix":
