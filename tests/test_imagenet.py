@@ -5,19 +5,22 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, call, snapshot
+from conftest import ROOT, call, call_main, snapshot
 from folders import folder_experiment, make_folder
 
+import vaal.run
 from fisher_al.checkpoints import load_checkpoint
 from fisher_al.data import load_data
 from fisher_al.distributed import launch
 from fisher_al.layout import Layout
 from fisher_al.methods import parse_method
+from fisher_al.run_commands import run_main
 from fisher_al.steps import Trainer
 from fisher_al.storage import load_tensors
 from fisher_al.training import Replica, fit
@@ -25,6 +28,7 @@ from imagenet.experiment import EXPERIMENTS, IMAGENET
 from mnist.experiment import MNIST
 
 OPTIONS = ("--crop", 32, "--workers", 1, "-ir", 4, "--run-stop", 1, "--epochs", 1)
+RUN = partial(run_main, EXPERIMENTS)
 OURS = parse_method("gradFmap/768", IMAGENET)
 
 
@@ -47,6 +51,14 @@ def folder(tmp_path_factory):
     make_folder(folder / "pets")
     script("run.py", folder, *OPTIONS, "--initial", "--nproc", 2)
     return folder
+
+
+def error(main, folder, *arguments):
+    """The one line with which a script's `main` refuses the arguments."""
+    outcome = call_main(main, "--datadir", folder, "--imagenetdir", folder / "pets", *arguments)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    return outcome.err
 
 
 def layout_of(folder):
@@ -110,6 +122,9 @@ def test_two_processes_pick_what_one_picks(folder):
         assert out.count("1/1") == 2
         descriptors = [load_tensors(layout.descriptors(split, OURS), "") for split in ("train", "val")]
         checkpoint = load_checkpoint(layout.best_checkpoint(OURS, 1, 9), "")
+        assert "half" in checkpoint["settings"]
+        uncertain = load_checkpoint(layout.best_checkpoint(parse_method("varMC", IMAGENET), 1, 9), "")
+        assert "half" not in uncertain["settings"]  # it changes nothing there
         found[processes] = descriptors, layout.index_list(OURS, 1, 9).read_bytes(), checkpoint
         for path in [*layout.run_folder.rglob("*best*"), *layout.run_folder.rglob("*index*")]:
             path.unlink()
@@ -140,6 +155,8 @@ def test_baselines_pick_by_descriptors_in_16_bits(folder):
         descriptors = load_tensors(layout_of(folder).descriptors("train", method), "")
         assert descriptors.dtype == torch.bfloat16
         assert len(set(np.load(layout_of(folder).index_list(method, 1, 9)).tolist())) == 9
+    arguments.remove("--half")
+    assert "made with half True, now False" in error(RUN, folder, *arguments)
 
 
 def test_vaal_runs_on_a_folder(folder):
@@ -149,6 +166,9 @@ def test_vaal_runs_on_a_folder(folder):
     assert "vaal" in out
     picks = np.load(layout_of(folder).index_list(parse_method("vaal", IMAGENET), 2, 10))
     assert len(set(picks.tolist())) == 10
+    again = partial(error, vaal.run.main, folder, *arguments[1:], *sizes)
+    assert "made with crop 32, now 64" in again("--crop", 64)
+    assert "made with holdout 0.0, now 0.4" in again("--holdout", 0.4)
 
 
 def test_a_failure_in_one_of_several_processes_is_told_once(folder, tmp_path):
@@ -172,23 +192,14 @@ def test_a_killed_process_ends_the_others(capsys):
 
 def test_bad_options_are_one_line(folder):
     before = snapshot(folder / "pets")
-
-    def error(*arguments):
-        outcome = call(
-            *("run.py", "--datadir", folder, "--imagenetdir", folder / "pets", *OPTIONS, *arguments),
-            experiments=EXPERIMENTS,
-        )
-        assert outcome.code == 2
-        assert outcome.err.count("\n") == 1
-        return outcome.err
-
-    assert "--crop" in error("--crop", 31)
-    assert "--holdout" in error("--holdout", 1)
+    run_error = partial(error, RUN, folder, *OPTIONS)
+    assert "--crop" in run_error("--crop", 31)
+    assert "--holdout" in run_error("--holdout", 1)
     for one_process in (("--jobs", 2), ("--replicas", 2), ("--repair",), ("--cluster", "auto")):
-        assert f"{one_process[0]}: not with --nproc" in error("--nproc", 2, *one_process)
-    assert "--augment-size 64000" in error("--methods", "random")
-    assert "crop 32, now 64" in error("--crop", 64, "--initial")
-    assert "--imagenetdir" in error("--imagenetdir", folder / "nowhere")
+        assert f"{one_process[0]}: not with --nproc" in run_error("--nproc", 2, *one_process)
+    assert "--augment-size 64000" in run_error("--methods", "random")
+    assert "crop 32, now 64" in run_error("--crop", 64, "--initial")
+    assert "--imagenetdir" in run_error("--imagenetdir", folder / "nowhere")
     assert snapshot(folder / "pets") == before
 
 

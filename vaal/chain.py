@@ -40,7 +40,8 @@ class VaalChain(Chain):
 
     @property
     def settings(self) -> dict[str, object]:
-        return {"seed": self.seed, "augment_size": self.budget, **asdict(self.protocol)}
+        settings = {"seed": self.seed, "augment_size": self.budget, **asdict(self.protocol)}
+        return settings | self.experiment.input_settings
 
     def fresh_layers(self, network: nn.Module) -> tuple[str, ...]:
         return tuple(name for name, layer in network.named_modules() if isinstance(layer, nn.Linear))

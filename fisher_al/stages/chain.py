@@ -78,6 +78,8 @@ class Chain:
         """What a checkpoint records, so that results of other settings are not taken for this chain's."""
         settings = {"seed": self.seed, "augment_size": self.budget, **asdict(self.training)}
         settings |= self.experiment.input_settings
+        if self.experiment.folder is not None and self.method.kind.has_scales:
+            settings["half"] = self.experiment.half_descriptors  # an option of folders of images only
         if self.method.samples_repeatedly:
             settings["mc_samples"] = self.mc_samples
         if self.method.kind.aug == UNCERTAIN:
