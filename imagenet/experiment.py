@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fisher_al.cli import Experiments, Parser, count, real_number, whole_number
+from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, ImageFolder, PaperFigure, Schedule
 from fisher_al.folder_lists import find_classes, read_list, scan_split
 from imagenet.custom_models.resnet18 import ResNet18
@@ -131,12 +132,32 @@ def _adapt(experiment: Experiment, args: argparse.Namespace) -> Experiment:
     if args.imagenetdir is None and not root.is_dir():
         return experiment  # results of ImageNet can be drawn where its images are not
     classes = find_classes(root)
-    if len(classes) == experiment.num_classes and all(re.fullmatch(r"n\d{8}", name) for name in classes):
+    if _is_whole(experiment, root, classes):
         return experiment
-    name = root.resolve().name
+    name = _own_name(experiment, root)
     kept = (getattr(args, "save_folder", None) or args.datadir / name) / "processed" / "train_list.txt"
     files, _ = read_list(kept, len(classes)) if kept.is_file() else scan_split(root, "train", classes)[0]
     return replace(experiment, name=name, num_classes=len(classes), pool_size=len(files), figures={})
+
+
+def _is_whole(experiment: Experiment, root: Path, classes: Sequence[str]) -> bool:
+    """Whether all of ImageNet is there, by the names of classes and the number of training files."""
+    if len(classes) != experiment.num_classes or not all(re.fullmatch(r"n\d{8}", name) for name in classes):
+        return False
+    files = (name for wnid in classes for name in os.listdir(root / "train" / wnid))
+    return sum(not name.startswith(".") for name in files) == experiment.pool_size
+
+
+def _own_name(experiment: Experiment, root: Path) -> str:
+    """Name for the results of another folder: its own, or that of the link to it."""
+    for path in (root.resolve(), Path(os.path.abspath(root))):
+        if path.name not in (NAME, "raw"):
+            return path.name
+    raise UserError(
+        f"{root}: not all of ImageNet ({experiment.num_classes:,} classes, {experiment.pool_size:,} training "
+        f"images), so its results need another name than {NAME} or raw; rename the folder, or give "
+        "--imagenetdir a link of another name to it"
+    )
 
 
 EXPERIMENTS = Experiments({NAME: IMAGENET}, _add_options, _adapt)

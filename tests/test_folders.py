@@ -1,5 +1,7 @@
 """Folders of images: lists, imbalance, both loaders, corrupt files, descriptors on the disk."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import ROOT
@@ -13,6 +15,7 @@ from fisher_al.folder_lists import read_list
 from fisher_al.layout import Layout
 from fisher_al.pools import split_holdout, thinned_classes
 from fisher_al.storage import load_tensors, save_rows
+from imagenet.experiment import EXPERIMENTS, IMAGENET
 
 TINY = ROOT.parent / "shared" / "data" / "tiny-imagenet-20.tar"
 
@@ -43,6 +46,27 @@ def test_classes_sizes_and_name_come_from_the_folder(root, tmp_path):
     assert lines[0] == "train/ant/ant 00.png 0"
     assert lines == sorted(lines)
     assert [int(line[-1]) for line in lines] == [label for label in range(4) for _ in range(12)]
+
+
+def test_only_all_of_imagenet_is_named_imagenet(tmp_path, monkeypatch):
+    root = make_folder(tmp_path / "ImageNet" / "raw", train=2)
+    (tmp_path / "pets").symlink_to(root)
+    (tmp_path / "ImageNet" / "ImageNet").symlink_to(root)
+    for path in (root, root.parent / "ImageNet"):
+        with pytest.raises(UserError, match=r"/(raw|ImageNet): not all of ImageNet .*rename the folder"):
+            folder_experiment(path, tmp_path)
+    assert folder_experiment(tmp_path / "pets", tmp_path).name == "pets"
+    for label, name in enumerate(CLASSES):
+        (root / "train" / name).rename(root / "train" / f"n{label:08d}")
+    whole = replace(IMAGENET, num_classes=4, pool_size=8)
+    monkeypatch.setitem(EXPERIMENTS.protocols, "ImageNet", whole)
+    assert folder_experiment(root, tmp_path).name == "ImageNet"
+    (root / "train" / "n00000003" / ".hidden").touch()
+    assert folder_experiment(tmp_path / "pets", tmp_path).name == "ImageNet"
+    (root / "train" / "n00000003" / "dog 01.jpg").unlink()
+    assert folder_experiment(tmp_path / "pets", tmp_path).name == "pets"
+    with pytest.raises(UserError, match="4 classes, 8 training images"):
+        folder_experiment(root, tmp_path)
 
 
 def test_half_of_the_classes_is_thinned():
