@@ -140,6 +140,21 @@ def test_both_loaders_show_the_centre_alike(root, tmp_path):
     assert (seen[0] - seen[1]).abs().max() < 0.1  # of a standard deviation: two ways to interpolate
 
 
+@pytest.mark.parametrize("loader", ["dali", "torchvision"])
+def test_no_loader_rotates_by_exif(root, tmp_path, loader):
+    ramp = torch.arange(64, dtype=torch.uint8).mul(3).repeat(64, 1).numpy()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    Image.fromarray(ramp).convert("RGB").save(root / "train" / "bee" / "bee 07.jpg", exif=exif)
+    experiment = folder_experiment(root, tmp_path, "--loader", loader)
+    pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+    chosen = torch.full((8,), 12 + 7)
+    [(augmented, _)] = pool.augmented([chosen], 1)
+    for inputs in (pool[chosen][0], augmented):
+        across, down = inputs.diff(dim=3).abs().mean(), inputs.diff(dim=2).abs().mean()
+        assert across > 10 * down
+
+
 def test_holdout_splits_every_class(root, tmp_path):
     experiment = folder_experiment(root, tmp_path, "--holdout", 0.4)
     data = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")

@@ -55,18 +55,19 @@ def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool, decoder
     encoded, positions = fn.readers.file(
         file_root=str(folder.root), files=list(files), labels=list(range(len(files))), name="files"
     )
+    # pixels as they are stored, as torchvision has them, whatever EXIF says of their orientation
+    options = {"device": decoder, "output_type": types.RGB, "adjust_orientation": False}
     if training:
         images = fn.decoders.image_random_crop(
             encoded,
-            device=decoder,
-            output_type=types.RGB,
+            **options,
             random_area=[0.1, 1.0],
             random_aspect_ratio=[0.8, 1.25],
         )
         images = fn.resize(images, size=[folder.crop, folder.crop])
         mirror = fn.random.coin_flip()
     else:
-        images = fn.decoders.image(encoded, device=decoder, output_type=types.RGB)
+        images = fn.decoders.image(encoded, **options)
         images = fn.resize(images, resize_shorter=round(folder.crop * 256 / 224))
         mirror = 0
     inputs = fn.crop_mirror_normalize(
