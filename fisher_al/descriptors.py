@@ -12,6 +12,9 @@ from fisher_al.distributed import gather_rows
 from fisher_al.evaluation import shared_batches
 from fisher_al.images import Images
 
+# Numbers in the gradients of several classes that are in memory at once.
+GRADIENTS_AT_ONCE = 2**25
+
 
 class ForwardPass:
     """One forward pass of a batch, kept so that gradients at the chosen scales can follow.
@@ -63,13 +66,19 @@ class ForwardPass:
                 gradients = torch.autograd.grad(self._logits, tapped, cotangents[:, 0], retain_graph=True)
                 pooled = [average_positions(gradient, 1).unsqueeze(1) for gradient in gradients]
             else:
-                directions = cotangents.transpose(0, 1)
-                gradients = torch.autograd.grad(
-                    self._logits, tapped, directions, retain_graph=True, is_grads_batched=True
-                )
-                pooled = [average_positions(gradient, 2).transpose(0, 1) for gradient in gradients]
+                at_once = max(1, GRADIENTS_AT_ONCE // sum(activation.numel() for activation in tapped))
+                directions = cotangents.transpose(0, 1).split(at_once)
+                parts = [self._pull_back_batched(tapped, some) for some in directions]
+                pooled = [torch.cat(part).transpose(0, 1) for part in zip(*parts, strict=True)]
             blocks |= dict(zip(self._by_autograd, pooled, strict=True))
         return torch.cat([blocks[name] for name in self._scales], dim=2)
+
+    def _pull_back_batched(self, tapped: list[Tensor], directions: Tensor) -> list[Tensor]:
+        """Pooled gradients (R, N, channels) at `tapped` of the logits along R directions (R, N, C)."""
+        gradients = torch.autograd.grad(
+            self._logits, tapped, directions, retain_graph=True, is_grads_batched=True
+        )
+        return [average_positions(gradient, 2) for gradient in gradients]
 
 
 def average_positions(activation: Tensor, leading: int) -> Tensor:

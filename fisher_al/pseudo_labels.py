@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fisher_al.acquisition import kernel_features
 from fisher_al.descriptors import ForwardPass
+from fisher_al.evaluation import most_images_at_once
 from fisher_al.information import diagonal_information, gaussian_information, trace_correlation
 from fisher_al.views import Views
 
@@ -72,13 +73,14 @@ def most_dependent_label(
 
     def estimate(inputs: Tensor) -> Tensor:
         copies = views.of(inputs).transpose(0, 1)  # (N, K, channels, height, width)
-        passes = [
-            ForwardPass(network, part.contiguous(memory_format=torch.channels_last), scales)
-            for part in copies.flatten(0, 1).split(VIEWS_PER_PASS)
-        ]
-        features = torch.cat([one.features for one in passes])
-        scores = torch.cat([one.class_scores() for one in passes])
+        at_once = min(VIEWS_PER_PASS, most_images_at_once(inputs.shape[2:]))
+        described = [describe(part) for part in copies.flatten(0, 1).split(at_once)]
+        features, scores = (torch.cat(parts) for parts in zip(*described, strict=True))
         shape = (len(inputs), len(views))
         return estimator(features.unflatten(0, shape), scores.unflatten(0, shape)).argmax(1)
+
+    def describe(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        one_pass = ForwardPass(network, inputs.contiguous(memory_format=torch.channels_last), scales)
+        return one_pass.features, one_pass.class_scores()
 
     return rule

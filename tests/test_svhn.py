@@ -13,13 +13,14 @@ from conftest import call, snapshot
 from test_curves import make_chain
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from fisher_al import descriptors
 from fisher_al.descriptors import ForwardPass
 from fisher_al.errors import UserError
 from fisher_al.images import Images
 from fisher_al.layout import Layout
 from fisher_al.methods import METHOD_KINDS, parse_method
 from fisher_al.published import published_mean
-from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
+from fisher_al.uncertainty import UNCERTAINTIES, statistics_in_blocks
 from svhn.custom_datasets import svhn as svhn_files
 from svhn.custom_datasets.svhn import read_svhn
 from svhn.custom_models.resnet10 import ResNet10
@@ -201,7 +202,9 @@ def test_dropout_after_both_relus_of_every_block(network):
 
 
 @pytest.mark.parametrize("length", [256, 512, 768])
-def test_scores_equal_single_image_autograd(network, length):
+def test_scores_equal_single_image_autograd(network, length, monkeypatch):
+    # the classes' gradients in several parts: 4 images x 256 channels x 2 x 2 positions x 3 classes
+    monkeypatch.setattr(descriptors, "GRADIENTS_AT_ONCE", 3 * 4 * 256 * 2 * 2)
     scales = SVHN.scales[length]
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([3, 1, 4, 1])
     one_pass = ForwardPass(network, images, scales)
@@ -254,9 +257,10 @@ def test_sizes_cannot_change_under_the_runs(finished):
 def test_uncertainty_of_a_network_with_dropout_in_blocks(network, finished):
     images = torch.load(finished / "SVHN-unverified/processed/test.pt", weights_only=True)
     data = Images(images[0][:12], images[1][:12], SVHN, "cpu")
-    statistics = sample_statistics(
-        network, data, UNCERTAINTIES["stdMC"], 8, 32, torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    blocks = list(statistics_in_blocks(network, data, UNCERTAINTIES["stdMC"], 8, 32, generator))
+    assert [len(block) for block in blocks] == [4, 4, 4]
+    statistics = torch.cat(blocks)
     assert statistics.shape == (12, 10, 2)
     assert (statistics[..., 0] > 0).any(1).all()  # passes differ
     torch.testing.assert_close(statistics[..., 1].sum(1), torch.ones(12))
