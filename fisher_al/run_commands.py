@@ -151,14 +151,17 @@ def _print_plan(tasks: Sequence[Task]) -> None:
 
 def report_failures(failed: Failures) -> int:
     """Raise or print what went wrong; exit code 0 if nothing, 1 if something unexpected did."""
-    unexpected = [(task, outcome) for task, outcome in failed if outcome.trace]
-    for task, outcome in unexpected:
-        print(f"\nfailed: {task.name}\n{outcome.trace}", file=sys.stderr)
-    if unexpected:
-        return 1
-    if failed:
-        raise UserError(_summary(failed))
-    return 0
+    expected = [(task, outcome) for task, outcome in failed if not outcome.trace]
+    if len(expected) == len(failed):
+        if failed:
+            raise UserError(_summary(failed))
+        return 0
+    for task, outcome in failed:
+        if outcome.trace:
+            print(f"\nfailed: {task.name}\n{outcome.trace}", file=sys.stderr)
+    if expected:
+        print(f"error: {_summary(expected)}", file=sys.stderr)
+    return 1
 
 
 def _summary(failed: Failures) -> str:

@@ -17,9 +17,10 @@ from fisher_al.checkpoints import load_checkpoint
 from fisher_al.layout import Layout
 from fisher_al.locks import hold
 from fisher_al.methods import parse_method
+from fisher_al.run_commands import report_failures
 from fisher_al.runner import KILLED, run_tasks
 from fisher_al.storage import save_tensors
-from fisher_al.work import Outcome
+from fisher_al.work import InitialModel, Outcome
 from mnist.experiment import DIGITS
 
 
@@ -121,6 +122,15 @@ def test_runs_that_train_side_by_side_do_without_a_diverged_one(folder):
     assert not list((folder / "DIGITS" / "run1").glob("index_list*"))
 
 
+def test_expected_failures_are_told_beside_unexpected_ones(folder, capsys):
+    task = InitialModel(DIGITS, Layout(folder, "run0", 10.0), 0, DIGITS.pretraining, 0, "cpu")
+    failed = [(task, Outcome(error="disk full")), (task, Outcome(error="'x'", trace="Traceback: KeyError"))]
+    assert report_failures(failed) == 1
+    told = capsys.readouterr().err
+    assert "Traceback: KeyError" in told
+    assert "error: run0 ir 10 member 0 pretrained: disk full\n" in told
+
+
 def test_pretraining_that_diverges_is_told(folder):
     common = ("--dataset", "DIGITS", "--datadir", folder, "--run-start", 1, "--run-stop", 2, "--epochs", 2)
     outcome = call("run.py", *common, "--initial", "--lr", 1e30)
@@ -198,7 +208,7 @@ def test_repair_of_an_initial_model_deletes_what_started_from_it_and_nothing_els
             ("--cluster", "127.0.0.1:9"),
             r"--cluster 127.0.0.1:9: no Ray cluster answers there .*ray start --head",
         ),
-        (("--cluster-cpus", "0"), "'0' is not a whole number of at least 1"),
+        (("--cluster-cpus", "0"), "'0' is not a whole number from 1 to 1,000,000,000"),
         (("--cluster-gpus", "-1"), "'-1' is not a number of GPUs"),
     ],
 )
