@@ -6,7 +6,7 @@ from machine import operations_of, seconds_of
 from fisher_al.descriptors import describe
 from fisher_al.images import Images
 from fisher_al.steps import Trainer
-from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
+from fisher_al.uncertainty import UNCERTAINTIES, statistics_in_blocks
 from svhn.experiment import SVHN
 
 
@@ -30,8 +30,10 @@ def resnet_rows(speed):
         "descriptors z and g, L = 512": (descriptors(512), len(images), 3),
         "descriptors z and g, L = 768": (descriptors(768), len(images), 3),
         f"varMC, K = {passes} passes per image": (
-            lambda: sample_statistics(
-                network, some, UNCERTAINTIES["varMC"], passes, 1024, torch.Generator().manual_seed(0)
+            lambda: list(
+                statistics_in_blocks(
+                    network, some, UNCERTAINTIES["varMC"], passes, 1024, torch.Generator().manual_seed(0)
+                )
             ),
             len(some),
             3,

@@ -79,6 +79,12 @@ def stage_entries(path: Path, stage: str) -> dict[tuple[int, int], dict[str, Any
     return {(entry.get("batch", 0), entry.get("member", 0)): entry for entry in entries}
 
 
+def last_of_member(path: Path, stage: str, member: int) -> dict[str, Any] | None:
+    """The last line of a stage of one ensemble member; None if there is none."""
+    entries = [entry for entry in read(path) if (entry["event"], entry.get("member", 0)) == (stage, member)]
+    return entries[-1] if entries else None
+
+
 def last_accuracy(path: Path) -> float | None:
     """Test accuracy (percent) of what was made last; with an ensemble, the mean over its members."""
     for stage in (MAIN_DESCR, UNSUP):

@@ -1,6 +1,6 @@
 """Uncertainty of the network under Monte-Carlo dropout (Gal and Ghahramani, arXiv:1506.02142)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import log
@@ -78,33 +78,32 @@ def byte_dropout(activation: Tensor, probability: float, generator: torch.Genera
     return (draws >= threshold).to(activation.dtype).mul_(256 / (256 - threshold)).mul_(activation)
 
 
-def sample_statistics(
+def statistics_in_blocks(
     network: nn.Module,
     images: Images,
     uncertainty: Uncertainty,
     samples: int,
     batch_size: int,
     generator: torch.Generator,
-) -> Tensor:
-    """Per-class statistics (N, C, 2), on the CPU, of `samples` passes with dropout over every image.
+) -> Iterator[Tensor]:
+    """Per-class statistics of `samples` passes with dropout over every image.
 
-    The passes share all layers below the first dropout. `batch_size` bounds images x passes computed at
-    once; `generator` lives on the images' device and draws the dropout masks, a fresh one per pass and image.
-    Several processes share the work, and each has all of its outcome.
+    Yields blocks (n, C, 2) of successive images on the CPU. The passes share all layers below the first
+    dropout. `batch_size` bounds images x passes computed at once, but all those of an image are; `generator`
+    lives on the images' device and draws the dropout masks, a fresh one per pass and image. Several processes
+    share the work, and each has all of its outcome.
     """
 
     dropout = partial(byte_dropout, generator=generator)
     network.eval()
-    described = []
     batch_size = max(1, batch_size // samples)
     seed = generator.initial_seed()
-    with torch.inference_mode():
-        for chunk, inputs, _ in shared_batches(images, batch_size):
-            # masks depend on which images a batch holds, not on which process computes it
-            generator.manual_seed(derive_seed(seed, int(chunk[0]) + process_rank() * batch_size))
+    for chunk, inputs, _ in shared_batches(images, batch_size):
+        # masks depend on which images a batch holds, not on which process computes it
+        generator.manual_seed(derive_seed(seed, int(chunk[0]) + process_rank() * batch_size))
+        with torch.inference_mode():
             hidden = network.below_dropout(inputs).contiguous(memory_format=torch.channels_last)
             logits = network.above_dropout(torch.cat([hidden] * samples), dropout=dropout)
             probabilities = logits.unflatten(0, (samples, len(inputs))).softmax(2)
             statistics = uncertainty.statistics(probabilities)
-            described.append(gather_rows(statistics, batch_size, len(chunk)).cpu())
-    return torch.cat(described)
+        yield gather_rows(statistics, batch_size, len(chunk)).cpu()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from scipy import stats
 
 from fisher_al.images import Images
-from fisher_al.uncertainty import UNCERTAINTIES, byte_dropout, sample_statistics
+from fisher_al.uncertainty import UNCERTAINTIES, byte_dropout, statistics_in_blocks
 from mnist.experiment import MNIST
 
 
@@ -98,7 +98,8 @@ def test_sampling_agrees_with_plain_dropout():
     images = Images(pixels, torch.zeros(3, dtype=torch.long), MNIST, "cpu")
     samples = 4000
     generator = torch.Generator().manual_seed(1)
-    sampled = sample_statistics(network, images, UNCERTAINTIES["varMC"], samples, 2 * samples, generator)
+    blocks = statistics_in_blocks(network, images, UNCERTAINTIES["varMC"], samples, 2 * samples, generator)
+    sampled = torch.cat(list(blocks))
 
     inputs = next(images.batches(3))[0].repeat(100, 1, 1, 1)
     votes, mean = torch.zeros(3, 10), torch.zeros(3, 10)
@@ -124,7 +125,9 @@ def test_masks_repeat_with_the_seed_and_differ_between_images():
 
     def sample(seed):
         generator = torch.Generator().manual_seed(seed)
-        return sample_statistics(network, images, UNCERTAINTIES["varMC"], 8, 24, generator)
+        return torch.cat(
+            list(statistics_in_blocks(network, images, UNCERTAINTIES["varMC"], 8, 24, generator))
+        )
 
     assert torch.equal(sample(0), sample(0))
     assert not torch.equal(sample(0), sample(1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from fisher_al.pseudo_labels import (
 )
 from fisher_al.stages.chain import Chain
 from fisher_al.storage import save_rows, save_tensors
-from fisher_al.uncertainty import UNCERTAINTIES, sample_statistics
+from fisher_al.uncertainty import UNCERTAINTIES, statistics_in_blocks
 from fisher_al.views import draw_views
 
 Column = Callable[[ForwardPass, Tensor], Tensor]
@@ -49,10 +49,10 @@ def _write_uncertainty(chain: Chain, batch: int, member: int, network: nn.Module
     uncertainty = UNCERTAINTIES[chain.method.kind.sub]
     generator = chain.generator(batch, "dropout", member, device=chain.device)
     samples = max(1, chain.mc_samples // len(chain.members))
-    statistics = sample_statistics(network, data.pool, uncertainty, samples, _batch_size(chain), generator)
-    content = statistics if len(chain.members) > 1 else uncertainty.score(statistics)
-    if is_main():
-        save_tensors(content, chain.layout.descriptors("train", chain.method, member), durable=False)
+    blocks = statistics_in_blocks(network, data.pool, uncertainty, samples, _batch_size(chain), generator)
+    if len(chain.members) == 1:
+        blocks = map(uncertainty.score, blocks)
+    _save_pool(chain, member, blocks, len(data.pool))
 
 
 def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data) -> None:
@@ -74,15 +74,20 @@ def _write_descriptors(chain: Chain, batch: int, network: nn.Module, data: Data)
     else:
         column = _no_scores if kind.aug != KERNEL_ZG else _scores_of(_label_rule(chain, batch, network, data))
         validation, blocks = described(data.validation, column), pool_in_blocks(column)
+    # Scores are too small for float16, and labels beside validation scores too large for bfloat16.
+    _save_pool(chain, 0, blocks, len(data.pool), half=chain.experiment.half_descriptors)
+    if is_main():  # large, and made anew at no loss: not worth waiting for the disk
+        save_tensors(validation, chain.layout.descriptors("val", chain.method), durable=False)
+
+
+def _save_pool(chain: Chain, member: int, blocks: Iterable[Tensor], count: int, half: bool = False) -> None:
+    """Write what successive `blocks` describe: `count` pool images."""
     if not is_main():
         for _ in blocks:  # this process computes its share; the main one has it all and writes
             pass
         return
-    # Scores are too small for float16, and labels beside validation scores too large for bfloat16.
-    dtype = torch.bfloat16 if chain.experiment.half_descriptors else torch.float32
-    # large, and made anew at no loss: not worth waiting for the disk
-    save_rows(blocks, len(data.pool), chain.layout.descriptors("train", chain.method), dtype)
-    save_tensors(validation, chain.layout.descriptors("val", chain.method), durable=False)
+    path = chain.layout.descriptors("train", chain.method, member)
+    save_rows(blocks, count, path, torch.bfloat16 if half else torch.float32)
 
 
 def _batch_size(chain: Chain) -> int:

@@ -13,11 +13,15 @@ from fisher_al.distributed import decided_by_main, is_main, wait_for_all
 from fisher_al.errors import UserError
 from fisher_al.evaluation import predict, predict_probabilities
 from fisher_al.methods import BADGE, CORESET, KERNEL_Z, UNCERTAIN
+from fisher_al.run_log import GEN_DESCR, last_of_member
 from fisher_al.stages.chain import Chain
 from fisher_al.steps import autocast_type
 from fisher_al.storage import load_indices, load_tensors, save_indices
 from fisher_al.training import FitResult, OnEpoch, Replica, divergence, fit
 from fisher_al.uncertainty import UNCERTAINTIES
+
+# Images whose statistics, of every class and ensemble member, are in memory at once.
+ROWS_AT_ONCE = 8192
 
 
 def main_descr(
@@ -115,8 +119,10 @@ def _load_uncertainty(chain: Chain, batch: int) -> Tensor:
     if ensemble_size == 1:
         return _load_descriptors(chain, batch, "train", 0, (pool_size,))
     shape = (pool_size, chain.experiment.num_classes, 2)
-    parts = [_load_descriptors(chain, batch, "train", member, shape) for member in chain.members]
-    return UNCERTAINTIES[chain.method.kind.sub].score(sum(parts) / ensemble_size)
+    score = UNCERTAINTIES[chain.method.kind.sub].score
+    members = [_load_descriptors(chain, batch, "train", member, shape) for member in chain.members]
+    blocks = zip(*(statistics.split(ROWS_AT_ONCE) for statistics in members), strict=True)
+    return torch.cat([score(sum(block) / ensemble_size) for block in blocks])
 
 
 def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: tuple[int, ...]) -> Tensor:
@@ -125,6 +131,9 @@ def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: 
     model = chain.model_path(batch, member)
     if path.is_file() and model.is_file() and path.stat().st_mtime_ns < model.stat().st_mtime_ns:
         raise UserError(f"{path}: older than the model that it should describe, {model}; {advice}")
+    described = last_of_member(chain.log, GEN_DESCR, member) if is_main() else None
+    if described is not None and described.get("batch") != batch:
+        raise UserError(f"{path}: describes the images at batch {described.get('batch')}; {advice}")
     content = load_tensors(path, advice, mmap=True)
     found = tuple(content.shape) if torch.is_tensor(content) else type(content).__name__
     if found != shape:
