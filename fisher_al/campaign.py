@@ -56,6 +56,12 @@ def chosen_curves(experiment: Experiment, args: argparse.Namespace) -> list[Curv
         return [parse_curve(text, experiment) for text in figure.curves]
     starts = args.unsupervised if isinstance(args.unsupervised, list) else [args.unsupervised]
     methods = dict.fromkeys(parse_method(token, experiment) for token in args.methods or experiment.methods)
+    if len(set(args.ensemble_size) - {1}) > 1:
+        sizes = " ".join(map(str, args.ensemble_size))
+        raise UserError(
+            f"-ens {sizes}: ensembles of several sizes share the files of their networks; "
+            "give one size beside 1, and each another --datadir"
+        )
     return [
         CurveKind(method, ensemble_size, bool(start))
         for start in dict.fromkeys(starts)

@@ -85,8 +85,9 @@ class Layout:
         return self.run_folder / "descr" / f"{stem}{self._ensemble_tag(member)}.pt"
 
     def chain_log(self, method: Method) -> Path:
-        """What was done on a chain, line by line."""
-        name = f"{self._start_tag}{self._pool_tag}_{method.file_tag}{self._ensemble_tag(self.ensemble_size)}"
+        """What was done on a chain, line by line; one log for ensembles of all sizes, which share files."""
+        ensemble = "_E" if self.ensemble_size > 1 else ""
+        name = f"{self._start_tag}{self._pool_tag}_{method.file_tag}{ensemble}"
         return self.run_folder / "log" / f"{name}.jsonl"
 
     def initial_log(self, member: int = 0) -> Path:

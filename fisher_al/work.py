@@ -278,6 +278,7 @@ def _attempt_together(task: Task, on_progress: OnProgress) -> Outcome:
 
 def _attempt(task: Task, on_progress: OnProgress) -> Outcome:
     try:
+        task.check()  # again, as another process may have held the locks since
         for log in task.open_logs:
             log_start(log, task.device)
         task.run(on_progress)
