@@ -116,7 +116,7 @@ noisy_ratio = real_number("a share from 0 to 1", lambda value: 0 <= value <= 1)
 percentage = real_number("an accuracy in percent", lambda value: 0 < value <= 100)
 learning_rate = real_number("a positive learning rate", lambda value: 0 < value < float("inf"))
 gpu_share = real_number("a number of GPUs, such as 1 or 0.5", lambda value: 0 <= value < float("inf"))
-count = whole_number(1)
+count = whole_number(1, 10**9)
 index = whole_number(0)
 members = whole_number(1, 1000)
 run_number = whole_number(0, 10_000)
@@ -195,7 +195,7 @@ def add_method_options(parser: Parser) -> None:
         type=members,
         nargs="+",
         default=[1],
-        help="networks for varMC, entMC, baldMC; several sizes are several curves",
+        help="networks for varMC, entMC, baldMC; 1 and a larger size are two curves",
     )
     parser.add_argument(
         "--figure",

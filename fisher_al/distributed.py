@@ -21,6 +21,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from fisher_al.errors import UserError
+
 # How long the other processes may take to end after one has failed.
 GRACE_SECONDS = 3.0
 
@@ -47,8 +49,12 @@ def process_group() -> Iterator[None]:
         yield
         return
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-    # gloo between CPUs, NCCL between GPUs; the main process alone may check all images for hours
-    dist.init_process_group(timeout=timedelta(days=1))
+    try:
+        # gloo between CPUs, NCCL between GPUs; the main process alone may check all images for hours
+        dist.init_process_group(timeout=timedelta(days=1))
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"WORLD_SIZE is set, but not all that torchrun sets ({reason}); unset it") from error
     try:
         with nullcontext() if is_main() else _silenced():
             yield

@@ -11,8 +11,10 @@ from typing import Any
 from tqdm import tqdm
 
 from fisher_al import cli
+from fisher_al.checkpoints import require_settings
 from fisher_al.cli import Experiments, Parser, choose_device, override_schedule
-from fisher_al.distributed import is_main
+from fisher_al.data import prepare_pool
+from fisher_al.distributed import is_main, main_first
 from fisher_al.errors import UserError
 from fisher_al.evaluation import default_evaluation_batch_size
 from fisher_al.experiment import Experiment
@@ -38,6 +40,8 @@ def unsup_main(experiments: Experiments, arguments: Sequence[str]) -> None:
     schedule = override_schedule(experiment.pretraining, args)
     device = choose_device(args.gpu)
     cli.announce(device)
+    with main_first():
+        prepare_pool(experiment, _stage_layout(experiment, args, True), args.seed, verify=True)
     for pretrained in (False, True):
         layout = _stage_layout(experiment, args, pretrained)
         path = layout.initial_checkpoint(args.ensemble_index)
@@ -134,7 +138,9 @@ def _step(
         raise UserError(f"-ens {args.ensemble_size}: {method.token} has no ensembles; leave -ens out")
     chain = stage_chain(experiment, args, method)
     cli.announce(chain.device)
-    chain.load_model(args.batch, args.ensemble_index)  # what is missing is told before anything is written
+    # what is missing, or of another seed, is told before anything is written
+    chain.load_model(args.batch, args.ensemble_index)
+    require_settings(chain.model_path(args.batch, args.ensemble_index), {"seed": args.seed}, "run it again")
     return chain, args
 
 

@@ -1,5 +1,6 @@
 """Every mistake ends with one clear line and exit code 2, and nothing is overwritten."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from fisher_al.data import load_split
 from fisher_al.layout import Layout
 from fisher_al.methods import parse_method
 from fisher_al.storage import save_indices, save_tensors
+from fisher_al.work import ChainTask
 from mnist.experiment import DIGITS
 
 
@@ -163,18 +165,33 @@ def test_results_of_other_settings_are_not_taken_over(folder):
     refused(folder, "made with epochs 2, now 1", "run.py", *campaign(folder, "--initial", "--epochs", 1))
 
 
-def test_an_ensemble_of_another_size_does_not_overwrite(folder):
+def test_an_ensemble_of_another_size_does_not_overwrite(folder, monkeypatch):
     common = ("--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1)
-    assert call("run.py", *common, "--initial", "--epochs", 2, "-ens", 2, 3).code == 0
+    assert call("run.py", *common, "--initial", "--epochs", 2, "-ens", 3).code == 0
     varmc = (*common, "--epochs", 1, "--methods", "varMC", "--iterations", 1, "-smp", 6)
     assert call("run.py", *varmc, "-ens", 2).code == 0
     refused(folder, "made with ensemble_size 2, now 3", "run.py", *varmc, "-ens", 3)
+    refused(folder, "-ens 1 2 3: ensembles of several sizes share", "run.py", *varmc, "-ens", 1, 2, 3)
+    checkpoints = {path: path.read_bytes() for path in folder.rglob("best_*.pt")}
+    check, early = ChainTask.check, iter([lambda task: None])  # as if that had run since the plan was made
+    monkeypatch.setattr(ChainTask, "check", lambda task: next(early, check)(task))
+    outcome = call("run.py", *varmc, "-ens", 3)
+    assert outcome.code == 2
+    assert "made with ensemble_size 2, now 3" in outcome.err
+    assert {path: path.read_bytes() for path in folder.rglob("best_*.pt")} == checkpoints
 
 
 def test_a_pool_of_another_seed_is_not_taken_over(folder, layout):
     layout.initial_checkpoint().unlink()
     pattern = "train_ir_10_nr_0.0.pt: not the pool of --seed 7"
     refused(folder, pattern, "run.py", *campaign(folder, "--initial", "--seed", 7))
+    common = ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10)
+    refused(folder, pattern, "unsup.py", *common, "--seed", 7, "--epochs", 1)
+
+
+def test_models_of_another_seed_are_not_gone_on_with(folder):
+    for script in ("gen_descr.py", "main_descr.py"):
+        refused(folder, "init_unsup.*made with seed 0, now 7", script, *step(folder, "--seed", 7))
 
 
 def test_half_of_the_validation_split_is_not_replaced(folder, layout):
@@ -193,6 +210,14 @@ def test_descriptors_of_an_earlier_batch_are_refused(folder, layout):
     for script in ("gen_descr.py", "main_descr.py"):
         assert call(script, *step(folder, *(("--epochs", 1) if "main" in script else ()))).code == 0
     refused(folder, "older than the model.*run gen_descr.py -b 1", "main_descr.py", *step(folder, "-b", 1))
+
+
+def test_descriptors_of_a_later_batch_are_refused(folder):
+    for script in ("gen_descr.py", "main_descr.py"):
+        assert call(script, *step(folder, *(("--epochs", 1) if "main" in script else ()))).code == 0
+    assert call("gen_descr.py", *step(folder, "-b", 1)).code == 0
+    told = "val_unsup.*describes the images at batch 1; run gen_descr.py -b 0 first"
+    refused(folder, told, "main_descr.py", *step(folder))
 
 
 def test_a_refusal_leaves_an_empty_folder_empty(tmp_path):
@@ -251,9 +276,20 @@ def test_no_results_to_plot(folder):
         ("run.py", ("-ir", "0.5"), "'0.5' is not a ratio of at least 1"),
         ("run.py", ("-nr", "2"), "'2' is not a share from 0 to 1"),
         ("run.py", ("--run-start", "3", "--run-stop", "3"), "no run in that range"),
-        ("run.py", ("--jobs", "0"), "'0' is not a whole number of at least 1"),
+        ("run.py", ("--jobs", "0"), "'0' is not a whole number from 1 to 1,000,000,000"),
         ("run.py", ("--dataset", "CIFAR"), "invalid choice: 'CIFAR'"),
     ],
 )
 def test_malformed_options(tmp_path, script, arguments, pattern):
     refused(tmp_path, pattern, script, "--datadir", tmp_path, *arguments)
+
+
+def test_half_of_torchruns_variables_is_told(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "mnist" / "run.py", "--datadir", tmp_path, "--status"],
+        env={**os.environ, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: WORLD_SIZE is set, but not all that torchrun sets \(.*RANK.*\n", done.stderr)
