@@ -65,7 +65,7 @@ def area_difference(curve: Curve, reference: Curve, resamples: int = 9999) -> tu
     """Mean difference of the areas over the runs that both have, and its 95% confidence interval.
 
     Runs are paired (same pool, same initial weights) and resampled together (percentile bootstrap, Efron).
-    The interval is NaN with fewer than two pairs.
+    The interval is NaN with fewer than three pairs, of which a bootstrap would tell next to nothing.
     """
     common = _common_runs([curve, reference])
     of, against = areas(curve), areas(reference)
@@ -85,7 +85,7 @@ def area_interval(curve: Curve, resamples: int = 9999) -> tuple[float, float, fl
 
 
 def _interval(values: np.ndarray, resamples: int) -> tuple[float, float]:
-    if len(values) < 2:
+    if len(values) < 3:
         return float("nan"), float("nan")
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fisher_al.comparison import label_saving, labels_to_reach
 from fisher_al.cost import Cost
 from fisher_al.curves import Curve
-from fisher_al.layout import format_ratio
+from fisher_al.layout import describe_imbalance
 from fisher_al.published import published_mean
 from fisher_al.storage import atomic_write
 
@@ -44,7 +44,7 @@ def plot_curves(
         if with_paper:
             _draw_published(axes, curve)
     first = curves[0].chain
-    axes.set_title(f"{first.experiment.name}, {format_ratio(first.layout.imbalance_ratio)}x class imbalance")
+    axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
     axes.set_xlabel("labeled share of the pool, %")
     axes.set_ylabel("top-1 test accuracy, %")
     axes.set_xticks(max((curve.percent for curve in curves), key=len))
@@ -75,7 +75,7 @@ def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.15)
     first = costs[0].chain
-    axes.set_title(f"{first.experiment.name}, {format_ratio(first.layout.imbalance_ratio)}x class imbalance")
+    axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
     axes.set_xlabel("seconds per iteration, mean over runs")
     figure.legend(loc="outside lower center", ncols=len(costs[0].seconds))
     _save(figure, paths)

@@ -25,7 +25,7 @@ from fisher_al.data import load_split
 from fisher_al.errors import UserError
 from fisher_al.evaluation import predict
 from fisher_al.images import Images
-from fisher_al.layout import format_ratio
+from fisher_al.layout import describe_imbalance, format_ratio
 from fisher_al.network import seeded_network
 from fisher_al.seeds import derive_seed
 from fisher_al.stages.chain import Chain
@@ -63,8 +63,7 @@ def visualize_tsne_main(experiments: Experiments, arguments: Sequence[str]) -> N
     panels = _panels(chains, Images(images, labels, experiment, "cpu"), args.batch, args.classes)
     _print_accuracies(panels, args.classes)
     embedding = _embedding(images, data_folder(experiment, args) / "figures" / "tsne_test.npy")
-    ratio = format_ratio(ratios[0])
-    title = f"{experiment.name} test images, {ratio}x class imbalance, b = {args.batch}"
+    title = f"{experiment.name} test images, {describe_imbalance(ratios[0])}, b = {args.batch}"
     paths = [folder / f"{experiment.name}-{name}" for name in ("cmat.png", "tsne.png", "cmat.json")]
     plot_confusion(panels, title, paths[0])
     plot_embedding(panels, embedding, labels.numpy(), title, paths[1])

@@ -67,11 +67,14 @@ def test_mean_rank_ties_and_common_runs():
 
 
 def test_paired_difference_is_of_the_common_runs():
-    a, b = make_curve([60, 62], [70, 74], [80, 86]), make_curve([50, 50], [61, 61], first=1)
+    a = make_curve([60, 62], [70, 74], [80, 86], [50, 56])
+    b = make_curve([50, 50], [61, 61], [31, 31], first=1)
     difference, low, high = area_difference(a, b)
-    assert difference == pytest.approx(((72 - 50) + (83 - 61)) / 2)
+    assert difference == pytest.approx(((72 - 50) + (83 - 61) + (53 - 31)) / 3)
     assert low == high == pytest.approx(22)
-    assert np.isnan(area_difference(a, make_curve([50, 50]))[1])  # one pair has no interval
+    difference, low, high = area_difference(a, make_curve([50, 50], [50, 50]))
+    assert difference == pytest.approx(((61 - 50) + (72 - 50)) / 2)
+    assert np.isnan([low, high]).all()  # two pairs have no interval
 
 
 def test_interval_is_the_bootstraps():
