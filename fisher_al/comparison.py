@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy.integrate import trapezoid
@@ -33,9 +34,21 @@ def labels_to_reach(curve: Curve, accuracy: float) -> float:
 def label_saving(curve: Curve, reference: Curve, accuracy: float) -> float:
     """Share of the reference's labels that `curve` does without on the way to `accuracy` (percent).
 
-    NaN outside of the accuracies that both mean curves pass.
+    Of the runs that both have, since those share pools and initial weights. NaN outside of the accuracies
+    that both mean curves pass.
     """
+    curve, reference = _paired(curve, reference)
     return 1 - labels_to_reach(curve, accuracy) / labels_to_reach(reference, accuracy)
+
+
+def _paired(*curves: Curve) -> list[Curve]:
+    """The curves over the runs and iterations that all of them have."""
+    common = _common_runs(curves)
+    length = min(curve.values.shape[1] for curve in curves)
+    values = np.array([[curve.values[curve.runs.index(run), :length] for run in common] for curve in curves])
+    values = values.reshape(len(curves), len(common), length)
+    values = np.where(np.isfinite(values).all(0), values, np.nan)
+    return [replace(curve, runs=tuple(common), values=own) for curve, own in zip(curves, values, strict=True)]
 
 
 def areas(curve: Curve) -> np.ndarray:
@@ -47,14 +60,11 @@ def areas(curve: Curve) -> np.ndarray:
 
 def mean_ranks(curves: Sequence[Curve]) -> np.ndarray:
     """Mean rank of each curve among `curves` (1 is best) over the iterations and runs that all have."""
-    common = _common_runs(curves)
-    if not common:
-        return np.full(len(curves), np.nan)
-    length = min(curve.values.shape[1] for curve in curves)
-    values = np.stack([[curve.values[curve.runs.index(run)][:length] for run in common] for curve in curves])
-    ranks = rankdata(-values, axis=0, nan_policy="omit")
+    values = np.stack([curve.values for curve in _paired(*curves)])
     complete = np.isfinite(values).all(0)
-    return ranks[:, complete].mean(1) if complete.any() else np.full(len(curves), np.nan)
+    if not complete.any():
+        return np.full(len(curves), np.nan)
+    return rankdata(-values[:, complete], axis=0).mean(1)
 
 
 def _common_runs(curves: Sequence[Curve]) -> list[str]:

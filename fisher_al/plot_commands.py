@@ -17,6 +17,7 @@ from fisher_al.comparison import (
     comparison_table,
     default_accuracy,
     label_saving,
+    labels_to_reach,
     paper_differences,
 )
 from fisher_al.cost import COST_HEADER, collect_costs, cost_table, write_costs
@@ -103,7 +104,7 @@ def _compare(curves: Sequence[Curve], args: argparse.Namespace) -> None:
     reference = _find(curves, args.reference, "--reference") if args.reference else _default_reference(curves)
     accuracy = args.accuracy or default_accuracy(curves, reference)
     print(f"\narea under the curve (mean accuracy over the labels, %), against {reference.chain.kind};")
-    print(f"labels saved on the way to {accuracy:g}%; [95% confidence interval, bootstrap over runs]")
+    print(f"labels saved on the way to {accuracy:g}%, in the runs that both have; [95% interval, bootstrap]")
     table = comparison_table(curves, reference, accuracy)
     print(tabulate(table, headers=COMPARISON_HEADER, disable_numparse=True))
     if args.compare_paper:
@@ -149,7 +150,8 @@ def _claimed_saving(curves: Sequence[Curve], figure: PaperFigure | None) -> Savi
     if ours not in named or other not in named:
         return None
     saving = Saving(named[ours], named[other], accuracy)
-    return None if math.isnan(label_saving(*saving)) else saving
+    drawn = (labels_to_reach(curve, accuracy) for curve in saving[:2])
+    return None if any(map(math.isnan, (label_saving(*saving), *drawn))) else saving
 
 
 def _figure_name(experiment: Experiment, ratio: float, args: argparse.Namespace) -> str:

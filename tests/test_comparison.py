@@ -48,6 +48,9 @@ def test_label_saving():
     assert label_saving(slow, fast, 70) == pytest.approx(-1)
     assert np.isnan(label_saving(fast, slow, 75))  # the slow one never gets there
     assert np.isnan(label_saving(fast, slow, 55))  # the fast one starts above
+    one_more = make_curve([60, 80, 90], [20, 20, 20])  # a run that the slow one has not
+    assert label_saving(one_more, slow, 70) == pytest.approx(1 - 187.5 / 375)
+    assert np.isnan(label_saving(fast, make_curve([50, 60, 70], first=1), 70))  # no run in common
 
 
 def test_areas_are_mean_accuracies():
