@@ -1,7 +1,9 @@
 """The README says what the code does and what was measured."""
 
 import json
+import math
 import statistics
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT, read_csv
@@ -9,7 +11,9 @@ from faults import FAULTS
 
 from fisher_al.comparison import area_difference, label_saving
 from fisher_al.curve_files import read_json
+from fisher_al.curves import Curve
 from fisher_al.methods import methods_table
+from fisher_al.published import published_mean
 from mnist.experiment import MNIST
 
 
@@ -24,18 +28,47 @@ def test_table_of_methods_is_the_registry():
     assert readme_table("### Methods", "### What is reported") == methods_table()
 
 
-def test_table_of_results_is_in_the_published_numbers():
-    measured = read_csv(ROOT / "images" / "mnist-fig2.csv")
-    rows = readme_table("## Results", "The figure at the top")
-    assert {row[0].strip("`") for row in rows} == {point["method"] for point in measured}
-    for token, runs, *cells in rows:
-        for batch, cell in zip(("1", "3", "5", "10"), cells, strict=True):
-            (point,) = [p for p in measured if (p["method"], p["batch"]) == (token.strip("`"), batch)]
-            assert cell.startswith(f"{float(point['mean']):.1f} ± {float(point['std']):.1f} (")
-            assert runs == point["runs"]
-            accuracies = [float(point[f"run{i}"]) for i in range(10) if point.get(f"run{i}")]
-            assert float(point["mean"]) == pytest.approx(statistics.mean(accuracies), abs=1e-3)
-            assert float(point["std"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-3)
+def recorded_curves(figure: str) -> dict[str, Curve]:
+    curves, _ = read_json(ROOT / "images" / f"mnist-{figure}.json", MNIST)
+    return {curve.chain.kind: curve for curve in curves}
+
+
+def published_saving(figure: str, other: str, accuracy: float) -> float:
+    """Share of labels that ours needs fewer by the published means."""
+    ours, theirs = (recorded_curves(figure)[kind] for kind in ("gradFmap/80", other))
+    means = [replace(c, runs=("mean",), values=published_mean(c.chain)[None]) for c in (ours, theirs)]
+    return label_saving(*means, accuracy)
+
+
+TABLES = {
+    "fig2": ("## Results", "The figure at the top"),
+    "fig3": ("### Labels and initial weights", "![Curves of the label's estimators"),
+    "fig1": ("### Without imbalance", "![Curves without imbalance"),
+}
+
+
+@pytest.mark.parametrize("figure", TABLES)
+def test_table_of_results_is_in_the_published_numbers(figure):
+    curves, rows = recorded_curves(figure), readme_table(*TABLES[figure])
+    elsewhere = set(recorded_curves("fig2")) if figure == "fig3" else set()
+    assert {row[0].strip("`") for row in rows} == set(curves) - elsewhere
+    for kind, runs, *cells in rows:
+        curve = curves[kind.strip("`")]
+        assert runs == str(curve.counts.max())
+        for batch, cell in zip((1, 3, 5, 10), cells, strict=True):
+            mean, std = curve.mean[batch - 1], curve.std[batch - 1]
+            published = published_mean(curve.chain)[batch - 1]
+            in_parentheses = "" if math.isnan(published) else f" ({published:.1f})"
+            assert cell == f"{mean:.1f} ± {std:.1f}{in_parentheses}"
+
+
+@pytest.mark.parametrize("figure", TABLES)
+def test_numbers_beside_a_figure_are_its_runs(figure):
+    for point in read_csv(ROOT / "images" / f"mnist-{figure}.csv"):
+        accuracies = [float(point[f"run{i}"]) for i in range(10) if point.get(f"run{i}")]
+        assert len(accuracies) == int(point["runs"])
+        assert float(point["mean"]) == pytest.approx(statistics.mean(accuracies), abs=1e-3)
+        assert float(point["std"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-3)
 
 
 def test_cost_is_the_recorded_benchmark():
@@ -59,22 +92,32 @@ def test_cost_is_the_recorded_benchmark():
 
 
 def test_label_saving_and_area_are_of_the_published_figure():
-    curves, _ = read_json(ROOT / "images" / "mnist-fig2.json", MNIST)
-    named = {curve.chain.kind: curve for curve in curves}
-    ours, other = named["gradFmap/80"], named["varMC"]
-    difference, low, high = area_difference(ours, other)
     text = " ".join((ROOT / "README.md").read_text().split())
-    assert f"needs {label_saving(ours, other, 88):.0%} fewer labels than `varMC` to reach 88%" in text
-    assert f"{difference:+.1f} points larger [{low:+.1f}, {high:+.1f}: 95% interval" in text
-    curves, _ = read_json(ROOT / "images" / "mnist-fig3.json", MNIST)
-    named = {curve.chain.kind: curve for curve in curves}
-    saving = label_saving(named["gradFmap/80"], named["gradFmap/80 random init"], 88)
+    for figure, accuracy in (("fig2", 88), ("fig1", 96)):
+        curves = recorded_curves(figure)
+        ours, other = curves["gradFmap/80"], curves["varMC"]
+        saving = label_saving(ours, other, accuracy)
+        assert f"needs {saving:.0%} fewer labels than `varMC` to reach {accuracy}%" in text
+        difference, low, high = area_difference(ours, other)
+        assert f"{difference:+.1f} points larger" in text
+        if not math.isnan(low):
+            assert f"{difference:+.1f} points larger [{low:+.1f}, {high:+.1f}: 95% interval" in text
+    named = (("fig2", "varMC", 88), ("fig2", "varMC E=4", 88), ("fig1", "varMC", 96))
+    by_paper = [published_saving(figure, other, accuracy) for figure, other, accuracy in named]
+    saving = label_saving(recorded_curves("fig2")["gradFmap/80"], recorded_curves("fig2")["varMC E=4"], 88)
+    over_both = (
+        f"{by_paper[0]:.0%} over `varMC`, and {by_paper[1]:.0%} over the ensemble of four (here {saving:.0%},"
+    )
+    assert over_both in text
+    assert f"to reach 96% (by the published curves {by_paper[2]:.0%})" in text
+    curves = recorded_curves("fig3")
+    saving = label_saving(curves["gradFmap/80"], curves["gradFmap/80 random init"], 88)
     assert f"needs {saving:.0%} fewer labels to reach 88% than from random weights" in text
 
 
 def test_rare_classes_are_those_of_the_confusion_matrices():
     data = json.loads((ROOT / "images" / "MNIST-cmat.json").read_text())
-    rows = readme_table("At b = 3 the rare classes decide.", "## Cost")
+    rows = readme_table("At b = 3 the rare classes decide.", "![Confusion matrices")
     matrices = data["confusion (true class, predicted class)"]
     assert [row[0].strip("`") for row in rows] == list(matrices)
     for (_, cell, _), runs in zip(rows, matrices.values(), strict=True):
