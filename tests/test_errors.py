@@ -276,7 +276,7 @@ def test_no_results_to_plot(folder):
         ("run.py", ("-ir", "0.5"), "'0.5' is not a ratio of at least 1"),
         ("run.py", ("-nr", "2"), "'2' is not a share from 0 to 1"),
         ("run.py", ("--run-start", "3", "--run-stop", "3"), "no run in that range"),
-        ("run.py", ("--jobs", "0"), "'0' is not a whole number from 1 to 1,000,000,000"),
+        ("run.py", ("--jobs", "0"), "'0' is not a whole number from 1 to 1,000,000,000,000"),
         ("run.py", ("--dataset", "CIFAR"), "invalid choice: 'CIFAR'"),
     ],
 )

@@ -208,7 +208,7 @@ def test_repair_of_an_initial_model_deletes_what_started_from_it_and_nothing_els
             ("--cluster", "127.0.0.1:9"),
             r"--cluster 127.0.0.1:9: no Ray cluster answers there .*ray start --head",
         ),
-        (("--cluster-cpus", "0"), "'0' is not a whole number from 1 to 1,000,000,000"),
+        (("--cluster-cpus", "0"), "'0' is not a whole number from 1 to 1,000,000,000,000"),
         (("--cluster-gpus", "-1"), "'-1' is not a number of GPUs"),
     ],
 )
