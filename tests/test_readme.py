@@ -110,7 +110,7 @@ def test_label_saving_and_area_are_of_the_published_figure():
     by_paper = [published_saving(figure, other, accuracy) for figure, other, accuracy in named]
     saving = label_saving(recorded_curves("fig2")["gradFmap/80"], recorded_curves("fig2")["varMC E=4"], 88)
     over_both = (
-        f"{by_paper[0]:.0%} over `varMC`, and {by_paper[1]:.0%} over the ensemble of four (here {saving:.0%},"
+        f"{by_paper[0]:.0%} over `varMC`, and {by_paper[1]:.0%} over the ensemble of four (here {saving:.0%})"
     )
     assert over_both in text
     assert f"to reach 96% (by the published curves {by_paper[2]:.0%})" in text
