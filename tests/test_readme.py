@@ -155,6 +155,19 @@ def test_faults_are_those_recorded():
     assert all(row["survived"] == row["tried"] > 0 and row["lost"] == 0 for row in recorded)
 
 
+def test_luck_of_the_first_batch_is_the_recorded_benchmark():
+    methods = json.loads((ROOT / "benchmarks" / "first_batch.json").read_text())["methods"]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    for method, published in (("random", "84.4 of `random`"), ("gradFmap/80", "86.2")):
+        draws = np.array(methods[method]["accuracies of each run"])
+        assert draws.shape == (5, 8)
+        name = "random picks" if method == "random" else f"`{method}`"
+        assert f"{draws.mean():.1f} ± {draws.std(ddof=1):.1f} for {name} (published: {published}" in text
+        curve = recorded_curves("fig1")[method]
+        assert f"{published_mean(curve.chain)[0]:.1f}" == published.split()[0]
+    assert f"{published_mean(recorded_curves('fig1')['varMC'].chain)[0]:.1f} of `varMC`" in text
+
+
 def test_cost_at_the_size_of_imagenet_is_the_recorded_benchmark():
     recorded = json.loads((ROOT / "benchmarks" / "at_scale.json").read_text())
     text = " ".join((ROOT / "README.md").read_text().split())
