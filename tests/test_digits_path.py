@@ -244,7 +244,13 @@ def test_interrupted_by_ctrl_c_and_started_again(jobs, finished, digits_folder, 
     arguments = campaign(tmp_path, "--jobs", jobs)
     command = [sys.executable, "run.py", *map(str, arguments)]
     process = subprocess.Popen(
-        command, cwd=ROOT / "mnist", stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT / "mnist",
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # what a shell starts in the background ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     checkpoints = tmp_path / "DIGITS" / "run0" / "checkpoint"
     deadline = time.monotonic() + 120
