@@ -23,13 +23,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from fisher_al.evaluation import default_evaluation_batch_size
-from fisher_al.images import Images
+from fisher_al.data.batches import default_evaluation_batch_size
+from fisher_al.data.images import Images
 from fisher_al.memory import keep_freed_memory
-from fisher_al.network import seeded_network
+from fisher_al.method.network import seeded_network
 from fisher_al.seeds import derive_generator
-from fisher_al.tasks import classification
-from fisher_al.training import EpochSelection
+from fisher_al.training.fit import EpochSelection
+from fisher_al.training.objectives import classification
 from mnist.experiment import MNIST
 from vaal.images import vae_images
 from vaal.model import VAE, Discriminator

@@ -18,12 +18,12 @@ from machine import description, matrix_product_speed, peak_own_memory_of, secon
 from PIL import Image
 from tabulate import tabulate
 
-from fisher_al import acquisition
-from fisher_al.cli import Parser, count, real_number, run_script
-from fisher_al.descriptors import ForwardPass
+from fisher_al.commands.options import Parser, count, real_number, run_script
 from fisher_al.experiment import ImageFolder
+from fisher_al.files.storage import load_tensors, save_json, save_rows
 from fisher_al.memory import keep_freed_memory
-from fisher_al.storage import load_tensors, save_json, save_rows
+from fisher_al.method import acquisition
+from fisher_al.method.descriptors import ForwardPass
 from imagenet.experiment import IMAGENET, LOADERS, MEAN, STD
 
 POOL, VALIDATION, BUDGET = 1_281_167, 50_000, 64_000

@@ -18,9 +18,9 @@ from rows import acquisition_rows, stage_rows
 from tabulate import tabulate
 from throughput import throughput_rows
 
-from fisher_al.cli import Parser, run_script
+from fisher_al.commands.options import Parser, run_script
+from fisher_al.files.storage import save_json
 from fisher_al.memory import keep_freed_memory
-from fisher_al.storage import save_json
 
 DEFAULT_OUT = Path(__file__).parent / "results.json"
 

@@ -4,10 +4,10 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fisher_al.evaluation import EVALUATION_BATCH_SIZE
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.stages.chain import Chain
+from fisher_al.chain import Chain
+from fisher_al.data.batches import EVALUATION_BATCH_SIZE
+from fisher_al.files.layout import Layout
+from fisher_al.method.registry import parse_method
 from mnist.experiment import MNIST
 
 DATA = Path(__file__).parents[1] / "local_data" / "MNIST"

@@ -17,15 +17,15 @@ from machine import description
 from tabulate import tabulate
 from tqdm import tqdm
 
-from fisher_al.cli import Parser, count, run_script
+from fisher_al.chain import Chain
+from fisher_al.commands.options import Parser, count, run_script
 from fisher_al.errors import UserError
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.published import published_mean
-from fisher_al.stages.chain import Chain
+from fisher_al.files.layout import Layout
+from fisher_al.files.storage import save_json
+from fisher_al.method.registry import parse_method
+from fisher_al.results.published import published_mean
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
-from fisher_al.storage import save_json
 from mnist.experiment import MNIST
 
 ROOT = Path(__file__).parents[1]

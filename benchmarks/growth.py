@@ -2,11 +2,11 @@
 
 from machine import seconds_of
 
-from fisher_al.data import prepare_pool
-from fisher_al.runner import run_tasks
+from fisher_al.data.in_memory import prepare_pool
+from fisher_al.running.runner import run_tasks
+from fisher_al.running.tasks import InitialModel
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
-from fisher_al.work import InitialModel
 from mnist.experiment import MNIST
 
 

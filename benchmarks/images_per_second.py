@@ -3,10 +3,10 @@
 import torch
 from machine import operations_of, seconds_of
 
-from fisher_al.descriptors import describe
-from fisher_al.images import Images
-from fisher_al.steps import Trainer
-from fisher_al.uncertainty import UNCERTAINTIES, statistics_in_blocks
+from fisher_al.data.images import Images
+from fisher_al.method.descriptors import describe
+from fisher_al.method.uncertainty import UNCERTAINTIES, statistics_in_blocks
+from fisher_al.training.steps import Trainer
 from svhn.experiment import SVHN
 
 

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms.functional import rotate
 
-from fisher_al.acquisition import kernel_features
+from fisher_al.method.acquisition import kernel_features
 
 WIDTHS = (10, 20, 50)
 

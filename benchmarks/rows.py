@@ -14,8 +14,8 @@ from plain import (
     variation_ratio,
 )
 
-from fisher_al import acquisition
-from fisher_al.data import load_split, prepare_pool
+from fisher_al.data.in_memory import load_split, prepare_pool
+from fisher_al.method import acquisition
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
 from fisher_al.stages.unsup import unsup

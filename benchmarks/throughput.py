@@ -5,11 +5,11 @@ from functools import partial
 import torch
 from machine import seconds_of
 
-from fisher_al.images import Images
-from fisher_al.network import seeded_network
-from fisher_al.runner import run_tasks
-from fisher_al.steps import Trainer
-from fisher_al.work import ChainTask, InitialModel
+from fisher_al.data.images import Images
+from fisher_al.method.network import seeded_network
+from fisher_al.running.runner import run_tasks
+from fisher_al.running.tasks import ChainTask, InitialModel
+from fisher_al.training.steps import Trainer
 from mnist.experiment import MNIST
 
 ITERATIONS = 5

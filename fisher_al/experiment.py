@@ -80,7 +80,7 @@ class Experiment:
 
     `network(num_classes)` builds the model: an `nn.Module` with `head` (name of the classification layer),
     `scales` (name -> channels), `forward(images, tap)`, `below_dropout` and `above_dropout`; see
-    `fisher_al.network`. `read(folder)` returns the raw splits found in, or downloaded to, `folder`;
+    `fisher_al.method.network`. `read(folder)` returns the raw splits found in, or downloaded to, `folder`;
     its images have `image_shape`. Where `folder` is given, images are files and stay there: `read` and
     `validation_per_class` do not apply.
     `scales` maps a descriptor length L to the scales that it concatenates.

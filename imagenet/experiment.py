@@ -11,10 +11,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fisher_al.cli import Experiments, Parser, count, real_number, whole_number
+from fisher_al.commands.options import Experiments, Parser, count, real_number, whole_number
+from fisher_al.data.folder_lists import find_classes, read_list, scan_split
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, ImageFolder, PaperFigure, Schedule
-from fisher_al.folder_lists import find_classes, read_list, scan_split
 from imagenet.custom_models.resnet18 import ResNet18
 
 NAME = "ImageNet"

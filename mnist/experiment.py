@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fisher_al.cli import Experiments
+from fisher_al.commands.options import Experiments
 from fisher_al.experiment import Experiment, PaperFigure, RawSplits, Schedule
 from mnist.custom_models.lenet import LeNet
 

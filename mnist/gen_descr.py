@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from fisher_al.cli import run_script
-from fisher_al.stage_commands import gen_descr_main
+from fisher_al.commands.options import run_script
+from fisher_al.commands.stages import gen_descr_main
 from mnist.experiment import EXPERIMENTS
 
 if __name__ == "__main__":

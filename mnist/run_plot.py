@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from fisher_al.cli import run_script
-from fisher_al.plot_commands import run_plot_main
+from fisher_al.commands.options import run_script
+from fisher_al.commands.plot import run_plot_main
 from mnist.experiment import EXPERIMENTS
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fisher_al.cli import Experiments, Parser, count
+from fisher_al.commands.options import Experiments, Parser, count
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, PaperFigure, RawSplits, Schedule
 from svhn.custom_models.resnet10 import ResNet10

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from fisher_al.cli import run_script
-from fisher_al.run_commands import run_main
+from fisher_al.commands.options import run_script
+from fisher_al.commands.run import run_main
 from svhn.experiment import EXPERIMENTS
 
 if __name__ == "__main__":

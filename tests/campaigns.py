@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from conftest import ROOT, Outcome, call
 
-from fisher_al.checkpoints import load_checkpoint
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.run_log import read
-from fisher_al.storage import load_tensors
+from fisher_al.files.layout import Layout
+from fisher_al.files.run_log import read
+from fisher_al.files.storage import load_tensors
+from fisher_al.method.registry import parse_method
+from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
 METHODS = ("random", "varMC", "none/20", "gradFmap/80")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from fisher_al.cli import Experiments, run_script
-from fisher_al.plot_commands import run_plot_main
-from fisher_al.run_commands import run_main
-from fisher_al.stage_commands import gen_descr_main, main_descr_main, unsup_main
-from fisher_al.visualize_commands import visualize_tsne_main
+from fisher_al.commands.options import Experiments, run_script
+from fisher_al.commands.plot import run_plot_main
+from fisher_al.commands.run import run_main
+from fisher_al.commands.stages import gen_descr_main, main_descr_main, unsup_main
+from fisher_al.commands.visualize import visualize_tsne_main
 from mnist.experiment import EXPERIMENTS
 
 ROOT = Path(__file__).parents[1]

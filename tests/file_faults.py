@@ -15,9 +15,9 @@ import torch
 from campaigns import INITIAL, ITERATIONS, METHODS, Campaign, require_refusal, some_iterations
 from conftest import call
 
-from fisher_al.checkpoints import load_checkpoint
-from fisher_al.methods import parse_method
-from fisher_al.storage import save_tensors
+from fisher_al.files.storage import save_tensors
+from fisher_al.method.registry import parse_method
+from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
 

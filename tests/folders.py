@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fisher_al.cli import Parser, add_common_options
+from fisher_al.commands.options import Parser, add_common_options
 from fisher_al.experiment import Experiment
 from imagenet.experiment import EXPERIMENTS, MEAN, STD
 

@@ -16,7 +16,9 @@ import threading
 import numpy as np
 import torch
 
-from fisher_al import locks, run_log, training, work
+from fisher_al.files import locks, run_log
+from fisher_al.running import tasks as work
+from fisher_al.training import fit as training
 
 MOMENTS = (
     *("writing tensors", "writing indices", "writing the log", "before a rename", "after a rename"),

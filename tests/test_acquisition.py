@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fisher_al.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
+from fisher_al.method.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
 
 
 def generator(seed=0):

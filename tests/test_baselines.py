@@ -5,8 +5,8 @@ import pytest
 import torch
 from skactiveml.pool import CoreSet
 
-from fisher_al.acquisition import k_centre
-from fisher_al.baselines import badge_picks, coreset_picks
+from fisher_al.method.acquisition import k_centre
+from fisher_al.method.baselines import badge_picks, coreset_picks
 
 
 @pytest.mark.parametrize("seed", range(4))

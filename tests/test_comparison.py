@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from test_curves import make_chain
 
-from fisher_al.comparison import (
+from fisher_al.results.comparison import (
     area_difference,
     area_interval,
     areas,
@@ -16,8 +16,8 @@ from fisher_al.comparison import (
     mean_ranks,
     paper_differences,
 )
-from fisher_al.curves import Curve
-from fisher_al.published import published_mean
+from fisher_al.results.curves import Curve
+from fisher_al.results.published import published_mean
 
 REFERENCE_CURVES = ROOT.parent / "shared" / "paper" / "reference_curves.json"
 
@@ -106,7 +106,7 @@ def test_published_curves_are_found_by_method():
 @pytest.mark.skipif(not REFERENCE_CURVES.is_file(), reason=f"needs {REFERENCE_CURVES}")
 def test_published_facts_are_carried_over_whole():
     facts = json.loads(REFERENCE_CURVES.read_text())
-    carried = json.loads((ROOT / "fisher_al" / "published.json").read_text())
+    carried = json.loads((ROOT / "fisher_al" / "results" / "published.json").read_text())
     assert carried["vaal"] == facts["vaal"]
     for dataset in ("MNIST", "SVHN", "ImageNet"):
         assert carried["curves"][dataset] == {ratio: facts[dataset][ratio] for ratio in ("1", "100")}

@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import call, read_csv
 
-from fisher_al.checkpoints import save_checkpoint
-from fisher_al.curve_files import write_csv
-from fisher_al.curves import Curve, collect_curves, missing_runs, results_header, results_table
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.stages.chain import Chain
-from fisher_al.training import FitResult
+from fisher_al.chain import Chain
+from fisher_al.files.layout import Layout
+from fisher_al.method.registry import parse_method
+from fisher_al.results.curve_files import write_csv
+from fisher_al.results.curves import Curve, collect_curves, missing_runs, results_header, results_table
+from fisher_al.training.checkpoints import save_checkpoint
+from fisher_al.training.fit import FitResult
 from mnist.experiment import MNIST
 
 

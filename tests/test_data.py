@@ -8,9 +8,9 @@ import torch
 from conftest import MNIST_RAW, needs_mnist
 from torchvision import datasets, transforms
 
-from fisher_al import images as images_module
+from fisher_al.data import images as images_module
+from fisher_al.data.images import Images
 from fisher_al.errors import UserError
-from fisher_al.images import Images
 from mnist.custom_datasets.digits import read_digits
 from mnist.custom_datasets.mnist import IDX_MD5, read_mnist
 from mnist.experiment import MNIST

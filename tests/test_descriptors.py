@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fisher_al.descriptors import ForwardPass, describe
-from fisher_al.images import Images
-from fisher_al.pseudo_labels import nearest_validation_label, predicted_label, true_label
+from fisher_al.data.images import Images
+from fisher_al.method.descriptors import ForwardPass, describe
+from fisher_al.method.pseudo_labels import nearest_validation_label, predicted_label, true_label
 from mnist.experiment import MNIST
 
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from conftest import ROOT, call, read_csv, run, snapshot
 
-from fisher_al.checkpoints import load_checkpoint
-from fisher_al.layout import Layout
-from fisher_al.methods import METHOD_KINDS, UNCERTAIN, parse_method
+from fisher_al.files.layout import Layout
+from fisher_al.method.registry import METHOD_KINDS, UNCERTAIN, parse_method
+from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
 # every method of the registry that run.py runs, and between them every descriptor length of the LeNet

@@ -11,11 +11,11 @@ import torch
 from conftest import ROOT, call, snapshot
 from torchvision import datasets
 
-from fisher_al.data import load_split
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.storage import save_indices, save_tensors
-from fisher_al.work import ChainTask
+from fisher_al.data.in_memory import load_split
+from fisher_al.files.layout import Layout
+from fisher_al.files.storage import save_indices, save_tensors
+from fisher_al.method.registry import parse_method
+from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
 
 

@@ -11,9 +11,9 @@ import torch
 from conftest import call, run, snapshot
 from test_curves import make_chain, write_accuracy
 
-from fisher_al.curve_files import read_json
 from fisher_al.errors import UserError
-from fisher_al.visualization import Panel
+from fisher_al.results.curve_files import read_json
+from fisher_al.results.visualization import Panel
 from mnist.experiment import MNIST
 
 

@@ -8,13 +8,13 @@ from conftest import ROOT
 from folders import CLASSES, colours, folder_experiment, make_folder
 from PIL import Image
 
-from fisher_al import storage
-from fisher_al.data import load_data, pool_size
+from fisher_al.data.folder_lists import read_list
+from fisher_al.data.in_memory import load_data, pool_size
+from fisher_al.data.pools import split_holdout, thinned_classes
 from fisher_al.errors import UserError
-from fisher_al.folder_lists import read_list
-from fisher_al.layout import Layout
-from fisher_al.pools import split_holdout, thinned_classes
-from fisher_al.storage import load_tensors, save_rows
+from fisher_al.files import storage
+from fisher_al.files.layout import Layout
+from fisher_al.files.storage import load_tensors, save_rows
 from imagenet.experiment import EXPERIMENTS, IMAGENET
 
 TINY = ROOT.parent / "shared" / "data" / "tiny-imagenet-20.tar"

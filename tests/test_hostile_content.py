@@ -11,13 +11,13 @@ from hostile import examples, mutated, require_one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fisher_al.checkpoints import load_checkpoint
-from fisher_al.curve_files import read_json
-from fisher_al.data import load_split
+from fisher_al.data.folder_lists import read_list
+from fisher_al.data.in_memory import load_split
 from fisher_al.errors import UserError
-from fisher_al.folder_lists import read_list
-from fisher_al.run_log import last_accuracy, read, stage_entries
-from fisher_al.storage import load_indices, save_tensors
+from fisher_al.files.run_log import last_accuracy, read, stage_entries
+from fisher_al.files.storage import load_indices, save_tensors
+from fisher_al.results.curve_files import read_json
+from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
 tensors = st.builds(

@@ -9,8 +9,8 @@ from hostile import examples, mutated, require_one_line
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fisher_al.layout import Layout
-from fisher_al.methods import METHOD_KINDS, parse_method
+from fisher_al.files.layout import Layout
+from fisher_al.method.registry import METHOD_KINDS, parse_method
 from mnist.experiment import DIGITS
 
 OURS = parse_method("gradFmap/20", DIGITS)

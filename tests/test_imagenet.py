@@ -15,15 +15,15 @@ from conftest import ROOT, call, call_main, snapshot
 from folders import folder_experiment, make_folder
 
 import vaal.run
-from fisher_al.checkpoints import load_checkpoint
-from fisher_al.data import load_data
+from fisher_al.commands.run import run_main
+from fisher_al.data.in_memory import load_data
 from fisher_al.distributed import launch
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.run_commands import run_main
-from fisher_al.steps import Trainer
-from fisher_al.storage import load_tensors
-from fisher_al.training import Replica, fit
+from fisher_al.files.layout import Layout
+from fisher_al.files.storage import load_tensors
+from fisher_al.method.registry import parse_method
+from fisher_al.training.checkpoints import load_checkpoint
+from fisher_al.training.fit import Replica, fit
+from fisher_al.training.steps import Trainer
 from imagenet.experiment import EXPERIMENTS, IMAGENET
 from mnist.experiment import MNIST
 

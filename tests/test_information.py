@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from fisher_al.descriptors import ForwardPass
-from fisher_al.images import Images
-from fisher_al.information import diagonal_information, gaussian_information, trace_correlation
-from fisher_al.pseudo_labels import ESTIMATORS, most_dependent_label
-from fisher_al.views import draw_views
+from fisher_al.data.images import Images
+from fisher_al.method.descriptors import ForwardPass
+from fisher_al.method.information import diagonal_information, gaussian_information, trace_correlation
+from fisher_al.method.pseudo_labels import ESTIMATORS, most_dependent_label
+from fisher_al.method.views import draw_views
 from mnist.experiment import MNIST
 
 N, C = 3, 4
@@ -128,18 +128,18 @@ def test_labels_equal_a_plain_search_over_classes(name, monkeypatch):
     assert chosen.tolist() == expected
 
     # the bounds on memory do not show in the result
-    monkeypatch.setattr("fisher_al.pseudo_labels.VIEWS_AT_ONCE", 24)
-    monkeypatch.setattr("fisher_al.pseudo_labels.VIEWS_PER_PASS", 5)
+    monkeypatch.setattr("fisher_al.method.pseudo_labels.VIEWS_AT_ONCE", 24)
+    monkeypatch.setattr("fisher_al.method.pseudo_labels.VIEWS_PER_PASS", 5)
     again = most_dependent_label(ESTIMATORS[name], network, scales, views)(one_pass, labels)
     assert torch.equal(again, chosen)
 
 
 MEASURE_MEMORY = """
 import resource, torch
-from fisher_al.images import Images
-from fisher_al.descriptors import describe
-from fisher_al.pseudo_labels import ESTIMATORS, most_dependent_label
-from fisher_al.views import draw_views
+from fisher_al.data.images import Images
+from fisher_al.method.descriptors import describe
+from fisher_al.method.pseudo_labels import ESTIMATORS, most_dependent_label
+from fisher_al.method.views import draw_views
 from mnist.experiment import MNIST
 
 def peak():

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fisher_al.layout import Layout
-from fisher_al.methods import find_method, parse_method
+from fisher_al.files.layout import Layout
+from fisher_al.method.registry import find_method, parse_method
 from mnist.experiment import MNIST
 
 FOLDER = Path("local_data/MNIST")

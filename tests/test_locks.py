@@ -7,9 +7,9 @@ import pytest
 from conftest import ROOT
 
 from fisher_al.errors import UserError
-from fisher_al.locks import BusyError, hold, hold_all, is_held
+from fisher_al.files.locks import BusyError, hold, hold_all, is_held
 
-HOLDER = "import sys, time; from pathlib import Path; from fisher_al.locks import hold\n"
+HOLDER = "import sys, time; from pathlib import Path; from fisher_al.files.locks import hold\n"
 HOLDER += "with hold(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from fisher_al.data.pools import imbalanced_indices, noisy_labels, split_validation
 from fisher_al.errors import UserError
-from fisher_al.pools import imbalanced_indices, noisy_labels, split_validation
 
 # Class counts of MNIST's 60,000 training labels.
 MNIST_COUNTS = torch.tensor([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])

@@ -8,10 +8,10 @@ import pytest
 from conftest import call, snapshot
 
 from fisher_al.errors import UserError
-from fisher_al.layout import Layout
-from fisher_al.locks import hold
-from fisher_al.methods import parse_method
-from fisher_al.run_log import append, last_accuracy, logged, read, stage_entries
+from fisher_al.files.layout import Layout
+from fisher_al.files.locks import hold
+from fisher_al.files.run_log import append, last_accuracy, logged, read, stage_entries
+from fisher_al.method.registry import parse_method
 from mnist.experiment import DIGITS
 
 METHODS = ("random", "none/20", "varMC")
@@ -174,9 +174,9 @@ def test_cost_without_logs_or_with_data(tmp_path):
 
 
 def test_ensembles_cost_what_their_members_cost_together(tmp_path):
-    from fisher_al.campaign import make_chains
-    from fisher_al.cli import Parser, add_figure_options
-    from fisher_al.cost import collect_costs
+    from fisher_al.commands.options import Parser, add_figure_options
+    from fisher_al.commands.plan import make_chains
+    from fisher_al.results.cost import collect_costs
     from mnist.experiment import EXPERIMENTS
 
     parser = Parser("")

@@ -10,11 +10,11 @@ import pytest
 from conftest import ROOT, read_csv
 from faults import FAULTS
 
-from fisher_al.comparison import area_difference, label_saving
-from fisher_al.curve_files import read_json
-from fisher_al.curves import Curve
-from fisher_al.methods import methods_table
-from fisher_al.published import published_mean
+from fisher_al.method.registry import methods_table
+from fisher_al.results.comparison import area_difference, label_saving
+from fisher_al.results.curve_files import read_json
+from fisher_al.results.curves import Curve
+from fisher_al.results.published import published_mean
 from mnist.experiment import MNIST
 
 

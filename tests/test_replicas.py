@@ -11,13 +11,13 @@ from conftest import call
 from test_curves import make_chain
 from test_training import make_images
 
-from fisher_al.campaign import plan_chains
-from fisher_al.checkpoints import load_checkpoint
+from fisher_al.commands.plan import plan_chains
 from fisher_al.errors import UserError
-from fisher_al.layout import Layout
-from fisher_al.methods import parse_method
-from fisher_al.network import seeded_network
-from fisher_al.steps import Trainer
+from fisher_al.files.layout import Layout
+from fisher_al.method.network import seeded_network
+from fisher_al.method.registry import parse_method
+from fisher_al.training.checkpoints import load_checkpoint
+from fisher_al.training.steps import Trainer
 from mnist.experiment import DIGITS, MNIST
 
 ITERATIONS, SIZE = 2, 10

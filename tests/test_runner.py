@@ -12,15 +12,15 @@ import pytest
 import torch
 from conftest import ROOT, call, snapshot
 
-from fisher_al import runner
-from fisher_al.checkpoints import load_checkpoint
-from fisher_al.layout import Layout
-from fisher_al.locks import hold
-from fisher_al.methods import parse_method
-from fisher_al.run_commands import report_failures
-from fisher_al.runner import KILLED, run_tasks
-from fisher_al.storage import save_tensors
-from fisher_al.work import InitialModel, Outcome
+from fisher_al.commands.run import report_failures
+from fisher_al.files.layout import Layout
+from fisher_al.files.locks import hold
+from fisher_al.files.storage import save_tensors
+from fisher_al.method.registry import parse_method
+from fisher_al.running import runner
+from fisher_al.running.runner import KILLED, run_tasks
+from fisher_al.running.tasks import InitialModel, Outcome
+from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
 
@@ -228,6 +228,6 @@ def test_without_ray_it_says_how_to_install_it(tmp_path, monkeypatch):
 
 
 def test_ray_is_not_imported_unless_it_is_asked_for():
-    code = "import sys, fisher_al.run_commands, fisher_al.plot_commands; print('ray' in sys.modules)"
+    code = "import sys, fisher_al.commands.run, fisher_al.commands.plot; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr

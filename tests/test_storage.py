@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fisher_al.errors import UserError
-from fisher_al.storage import (
+from fisher_al.files.storage import (
     atomic_write,
     checksum,
     load_indices,

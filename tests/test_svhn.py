@@ -13,14 +13,14 @@ from conftest import call, snapshot
 from test_curves import make_chain
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from fisher_al import descriptors
-from fisher_al.descriptors import ForwardPass
+from fisher_al.data.images import Images
 from fisher_al.errors import UserError
-from fisher_al.images import Images
-from fisher_al.layout import Layout
-from fisher_al.methods import METHOD_KINDS, parse_method
-from fisher_al.published import published_mean
-from fisher_al.uncertainty import UNCERTAINTIES, statistics_in_blocks
+from fisher_al.files.layout import Layout
+from fisher_al.method import descriptors
+from fisher_al.method.descriptors import ForwardPass
+from fisher_al.method.registry import METHOD_KINDS, parse_method
+from fisher_al.method.uncertainty import UNCERTAINTIES, statistics_in_blocks
+from fisher_al.results.published import published_mean
 from svhn.custom_datasets import svhn as svhn_files
 from svhn.custom_datasets.svhn import read_svhn
 from svhn.custom_models.resnet10 import ResNet10

@@ -7,13 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fisher_al.data.images import Images
 from fisher_al.errors import UserError
-from fisher_al.evaluation import BestSoFar, evaluate, predict
 from fisher_al.experiment import Schedule
-from fisher_al.images import Images
-from fisher_al.steps import Trainer
-from fisher_al.tasks import classification, rotation
-from fisher_al.training import Replica, _Batches, divergence, fit
+from fisher_al.method.predictions import predict
+from fisher_al.training.evaluation import BestSoFar, evaluate
+from fisher_al.training.fit import Replica, _Batches, divergence, fit
+from fisher_al.training.objectives import classification, rotation
+from fisher_al.training.steps import Trainer
 from mnist.experiment import MNIST
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from fisher_al.images import Images
-from fisher_al.uncertainty import UNCERTAINTIES, byte_dropout, statistics_in_blocks
+from fisher_al.data.images import Images
+from fisher_al.method.uncertainty import UNCERTAINTIES, byte_dropout, statistics_in_blocks
 from mnist.experiment import MNIST
 
 

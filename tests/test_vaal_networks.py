@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fisher_al.images import Images
+from fisher_al.data.images import Images
 from mnist.experiment import DIGITS
 from svhn.experiment import SVHN
 from vaal.images import as_inputs, vae_images

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from fisher_al.views import Views, draw_views
+from fisher_al.method.views import Views, draw_views
 
 
 def test_views_are_drawn_in_degrees_and_repeat_with_the_seed():

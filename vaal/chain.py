@@ -8,16 +8,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from fisher_al.checkpoints import load_checkpoint, save_checkpoint
+from fisher_al.chain import Chain
 from fisher_al.errors import UserError
-from fisher_al.network import seeded_network
-from fisher_al.run_log import MAIN_DESCR, logged
-from fisher_al.stages.chain import Chain
+from fisher_al.files.run_log import MAIN_DESCR, logged
+from fisher_al.files.storage import save_indices
+from fisher_al.method.network import seeded_network
+from fisher_al.running.tasks import ChainTask, OnProgress
 from fisher_al.stages.main_descr import load_labeled, require_budget, select
-from fisher_al.storage import save_indices
-from fisher_al.tasks import classification
-from fisher_al.training import EpochSelection, FitResult, OnEpoch, divergence
-from fisher_al.work import ChainTask, OnProgress
+from fisher_al.training.checkpoints import load_checkpoint, save_checkpoint
+from fisher_al.training.fit import EpochSelection, FitResult, OnEpoch, divergence
+from fisher_al.training.objectives import classification
 from vaal.images import vae_images
 from vaal.model import VAE, Discriminator
 from vaal.protocol import Protocol

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fisher_al.data.images import Images
 from fisher_al.experiment import Experiment
-from fisher_al.images import Images
 
 SIZE = 32
 _BATCH = 250

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from fisher_al import cli
-from fisher_al.cli import Parser, run_script
-from fisher_al.methods import parse_method
-from fisher_al.run_log import MAIN_DESCR
-from fisher_al.stage_commands import alone, print_accuracies, progress_bar, stage_chain
+from fisher_al.commands import options as cli
+from fisher_al.commands.options import Parser, run_script
+from fisher_al.commands.stages import alone, print_accuracies, progress_bar, stage_chain
+from fisher_al.files.run_log import MAIN_DESCR
+from fisher_al.method.registry import parse_method
 from vaal.chain import VaalChain, run_round
 from vaal.images import vae_images
 from vaal.options import add_protocol_options, choose_experiments, choose_protocol

@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 import imagenet.experiment
 import mnist.experiment
 import svhn.experiment
-from fisher_al import cli
-from fisher_al.cli import PROTOCOL, Experiments, Parser
+from fisher_al.commands import options as cli
+from fisher_al.commands.options import PROTOCOL, Experiments, Parser
 from vaal.protocol import PROTOCOLS, Protocol
 
 # What the options of a campaign of many methods would say.

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from fisher_al import cli
-from fisher_al.campaign import data_folder, make_chains
-from fisher_al.cli import Parser, run_script
-from fisher_al.curves import collect_curves, print_results, results_header
+from fisher_al.commands import options as cli
+from fisher_al.commands.options import Parser, run_script
+from fisher_al.commands.plan import data_folder, make_chains
+from fisher_al.commands.plot import add_metric_option, print_paper_differences
 from fisher_al.errors import UserError
-from fisher_al.plot_commands import add_metric_option, print_paper_differences
+from fisher_al.results.curves import collect_curves, print_results, results_header
 from vaal.options import ONLY_VAAL, choose_experiments
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from fisher_al import cli
-from fisher_al.campaign import make_chains
-from fisher_al.cli import Parser, choose_device, run_script
-from fisher_al.curves import collect_curves, print_results
-from fisher_al.run_commands import carry_out, refused_chains, report_failures
+from fisher_al.commands import options as cli
+from fisher_al.commands.options import Parser, choose_device, run_script
+from fisher_al.commands.plan import make_chains
+from fisher_al.commands.run import carry_out, refused_chains, report_failures
+from fisher_al.results.curves import collect_curves, print_results
 from vaal.chain import VaalChain, VaalTask
 from vaal.options import ONLY_VAAL, add_protocol_options, choose_experiments, choose_protocol
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fisher_al.acquisition import most_uncertain
+from fisher_al.method.acquisition import most_uncertain
 from vaal.images import as_inputs
 from vaal.model import VAE, Discriminator
 

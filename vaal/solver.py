@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fisher_al.images import Images
-from fisher_al.training import EpochSelection, FitResult, OnEpoch
+from fisher_al.data.images import Images
+from fisher_al.training.fit import EpochSelection, FitResult, OnEpoch
 from vaal.images import as_inputs
 from vaal.model import VAE, Discriminator, frozen_statistics
 from vaal.protocol import Protocol

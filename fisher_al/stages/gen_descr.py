@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from fisher_al.descriptors import ForwardPass, describe, describe_in_blocks
+from fisher_al.chain import Chain
+from fisher_al.data.batches import most_images_at_once
+from fisher_al.data.images import Data, Images
 from fisher_al.distributed import is_main, wait_for_all
-from fisher_al.evaluation import most_images_at_once
-from fisher_al.images import Data, Images
-from fisher_al.methods import KERNEL_ZG, UNCERTAIN
-from fisher_al.pseudo_labels import (
+from fisher_al.files.storage import save_rows, save_tensors
+from fisher_al.method.descriptors import ForwardPass, describe, describe_in_blocks
+from fisher_al.method.pseudo_labels import (
     ESTIMATORS,
     LabelRule,
     most_dependent_label,
@@ -20,10 +21,9 @@ from fisher_al.pseudo_labels import (
     predicted_label,
     true_label,
 )
-from fisher_al.stages.chain import Chain
-from fisher_al.storage import save_rows, save_tensors
-from fisher_al.uncertainty import UNCERTAINTIES, statistics_in_blocks
-from fisher_al.views import draw_views
+from fisher_al.method.registry import KERNEL_ZG, UNCERTAIN
+from fisher_al.method.uncertainty import UNCERTAINTIES, statistics_in_blocks
+from fisher_al.method.views import draw_views
 
 Column = Callable[[ForwardPass, Tensor], Tensor]
 

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fisher_al.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
-from fisher_al.checkpoints import load_checkpoint, save_checkpoint
+from fisher_al.chain import Chain
 from fisher_al.distributed import decided_by_main, is_main, wait_for_all
 from fisher_al.errors import UserError
-from fisher_al.evaluation import predict, predict_probabilities
-from fisher_al.methods import BADGE, CORESET, KERNEL_Z, UNCERTAIN
-from fisher_al.run_log import GEN_DESCR, last_of_member
-from fisher_al.stages.chain import Chain
-from fisher_al.steps import autocast_type
-from fisher_al.storage import load_indices, load_tensors, save_indices
-from fisher_al.training import FitResult, OnEpoch, Replica, divergence, fit
-from fisher_al.uncertainty import UNCERTAINTIES
+from fisher_al.files.run_log import GEN_DESCR, last_of_member
+from fisher_al.files.storage import load_indices, load_tensors, save_indices
+from fisher_al.method.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
+from fisher_al.method.predictions import predict, predict_probabilities
+from fisher_al.method.registry import BADGE, CORESET, KERNEL_Z, UNCERTAIN
+from fisher_al.method.uncertainty import UNCERTAINTIES
+from fisher_al.training.checkpoints import load_checkpoint, save_checkpoint
+from fisher_al.training.fit import FitResult, OnEpoch, Replica, divergence, fit
+from fisher_al.training.steps import autocast_type
 
 # Images whose statistics, of every class and ensemble member, are in memory at once.
 ROWS_AT_ONCE = 8192
@@ -175,7 +175,7 @@ def _match_misclassified(chain: Chain, batch: int, available: Tensor) -> Tensor:
 
 
 def _pick_by_baseline(chain: Chain, batch: int, labeled: Tensor, available: Tensor) -> Tensor:
-    from fisher_al.baselines import badge_picks, coreset_picks  # slow to import, and rarely wanted
+    from fisher_al.method.baselines import badge_picks, coreset_picks  # slow to import, and rarely wanted
 
     pool = chain.load_data().pool
     shape = (len(pool), chain.method.length, 2)

@@ -6,18 +6,19 @@ from dataclasses import asdict
 
 import torch
 
-from fisher_al.checkpoints import save_checkpoint
-from fisher_al.data import load_data
+from fisher_al.data.batches import default_evaluation_batch_size
+from fisher_al.data.in_memory import load_data
 from fisher_al.distributed import is_main, wait_for_all
 from fisher_al.errors import UserError
-from fisher_al.evaluation import default_evaluation_batch_size, evaluate
 from fisher_al.experiment import Experiment, Schedule
-from fisher_al.layout import Layout
-from fisher_al.network import seeded_network
+from fisher_al.files.layout import Layout
+from fisher_al.method.network import seeded_network
 from fisher_al.seeds import derive_generator, derive_seed
-from fisher_al.steps import autocast_type
-from fisher_al.tasks import ROTATIONS, rotation
-from fisher_al.training import FitResult, OnEpoch, Replica, divergence, fit
+from fisher_al.training.checkpoints import save_checkpoint
+from fisher_al.training.evaluation import evaluate
+from fisher_al.training.fit import FitResult, OnEpoch, Replica, divergence, fit
+from fisher_al.training.objectives import ROTATIONS, rotation
+from fisher_al.training.steps import autocast_type
 
 
 def unsup(

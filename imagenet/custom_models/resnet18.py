@@ -1,6 +1,6 @@
 """ResNet-18: two basic blocks per layer."""
 
-from fisher_al.resnet import TappedResNet
+from fisher_al.method.resnet import TappedResNet
 
 
 class ResNet18(TappedResNet):

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fisher_al.network import Dropout, Tap, no_dropout, untapped
+from fisher_al.method.network import Dropout, Tap, no_dropout, untapped
 
 
 class LeNet(nn.Module):
-    """Two convolutions and two fully connected layers; see `fisher_al.network.TappedNetwork`.
+    """Two convolutions and two fully connected layers; see `fisher_al.method.network.TappedNetwork`.
 
     Activations of conv1 and conv2 are taken after max-pooling and ReLU, that of fc1 after ReLU; fc2's are
     the logits. Monte-Carlo dropout: 0.25 after each convolution block, 0.5 after fc1.

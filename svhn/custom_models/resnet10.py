@@ -1,6 +1,6 @@
 """ResNet-10: one basic block per layer."""
 
-from fisher_al.resnet import TappedResNet
+from fisher_al.method.resnet import TappedResNet
 
 
 class ResNet10(TappedResNet):

@@ -1,0 +1,179 @@
+"""Folders of images as list files: `relative/path label` lines, of both splits and of each run's pool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from fisher_al.data.pools import noisy_labels, thinned_classes
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment, ImageFolder
+from fisher_al.files.layout import Layout
+from fisher_al.files.locks import hold
+from fisher_al.files.storage import atomic_write, remove_abandoned
+from fisher_al.seeds import derive_generator
+
+FOLDER_SPLITS = ("train", "val")
+
+# What both loaders can decode: by the file's name, and by its content as Pillow names it.
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
+FORMATS = frozenset(("JPEG", "MPO", "JPEG2000", "PNG", "BMP", "TIFF", "WEBP", "PPM"))
+
+FileList = tuple[list[str], Tensor]
+
+
+def find_classes(root: Path) -> list[str]:
+    """Names of the classes, which are the folders in `train`, in alphabetical order."""
+    train = root / "train"
+    if not train.is_dir():
+        raise UserError(f"{train}: not found; --imagenetdir needs train/<class>/* and val/<class>/*")
+    classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir())
+    if len(classes) < 2:
+        raise UserError(f"{train}: {len(classes)} folders of classes; at least two are needed")
+    return classes
+
+
+def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList, list[str]]:
+    """Files (relative to `root`) and labels of one split, and the names of what is no image by its suffix."""
+    folder = root / split
+    if not folder.is_dir():
+        raise UserError(f"{folder}: not found; --imagenetdir needs train/<class>/* and val/<class>/*")
+    labels = {name: label for label, name in enumerate(classes)}
+    files, found, odd = [], [], []
+    for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        if class_folder.name not in labels:
+            raise UserError(f"{class_folder}: no class of that name in {root / 'train'}; rename or remove it")
+        for path in sorted(class_folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            relative = f"{split}/{class_folder.name}/{path.name}"
+            if path.suffix.lower() in SUFFIXES and path.name.splitlines() == [path.name]:
+                files.append(relative)
+                found.append(labels[class_folder.name])
+            else:
+                odd.append(relative)
+    if not files:
+        raise UserError(f"{folder}: no images in it; put them into {split}/<class>/")
+    return (files, torch.tensor(found)), odd
+
+
+def unreadable(path: Path) -> str | None:
+    """Why the file cannot be decoded as an image, by one of the loaders at least; None if it can."""
+    try:
+        with Image.open(path) as image:
+            if image.format not in FORMATS:
+                return f"its format is {image.format}, which DALI does not decode"
+            image.convert("RGB")
+    except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
+        return str(error).replace("\n", " ") or type(error).__name__
+    return None
+
+
+def prepare_lists(experiment: Experiment, layout: Layout) -> None:
+    """Write the lists of both splits where they are missing, the same for every run and seed.
+
+    Raises UserError for a file that is no image, unless corrupt ones are to be skipped: then every image is
+    decoded once, and those left out stand in `processed/skipped.txt`.
+    """
+    if all(layout.processed_list(split).is_file() for split in FOLDER_SPLITS):
+        return
+    with hold(layout.processed_lock(), wait=True):
+        remove_abandoned(layout.processed_list(split) for split in FOLDER_SPLITS)
+        _write_missing_lists(experiment, layout)
+
+
+def _write_missing_lists(experiment: Experiment, layout: Layout) -> None:
+    missing = [split for split in FOLDER_SPLITS if not layout.processed_list(split).is_file()]
+    folder = experiment.folder
+    classes, skipped = find_classes(folder.root), []
+    for split in missing:
+        images, odd = scan_split(folder.root, split, classes)
+        if odd and not folder.skip_corrupt:
+            raise UserError(f"{folder.root / odd[0]}: not an image; remove it, or give --skip-corrupt")
+        if folder.skip_corrupt:
+            images, broken = _readable(folder, images, split)
+            odd = sorted(odd + broken)
+        skipped += odd
+        write_list(images, layout.processed_list(split))
+    if skipped:
+        path = layout.processed_list("train").with_name("skipped.txt")
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(f"{name}\n" for name in skipped))
+        print(
+            f"{len(skipped)} files are no readable images and left out, see {path}; the first: {skipped[0]}"
+        )
+
+
+def _readable(folder: ImageFolder, images: FileList, split: str) -> tuple[FileList, list[str]]:
+    files, labels = images
+    with ThreadPoolExecutor(folder.workers) as threads:
+        found = threads.map(unreadable, (folder.root / name for name in files))
+        reasons = list(tqdm(found, total=len(files), desc=f"checking {split} images", unit="image", delay=1))
+    kept = [i for i, reason in enumerate(reasons) if reason is None]
+    broken = [name for name, reason in zip(files, reasons, strict=True) if reason is not None]
+    return ([files[i] for i in kept], labels[kept]), broken
+
+
+def prepare_pool_list(experiment: Experiment, layout: Layout, seed: int, verify: bool = False) -> None:
+    """Write the run's pool list if it is missing, drawn from the run's seed.
+
+    With `verify`, raises UserError if the list that is there was not drawn from this seed.
+    """
+    prepare_lists(experiment, layout)
+    path = layout.pool()
+    if not layout.pool_is_biased or (path.is_file() and not verify):
+        return
+    files, labels = read_list(layout.processed_list("train"), experiment.num_classes)
+    ratios = float(layout.imbalance_ratio), float(layout.noisy_ratio)
+    generator = derive_generator(seed, layout.run, "pool", *ratios)
+    kept = thinned_classes(labels, layout.imbalance_ratio, experiment.num_classes, generator)
+    labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
+    drawn = [files[i] for i in kept.tolist()], labels
+    if not path.is_file():
+        with hold(layout.pool_lock(), wait=True):
+            remove_abandoned([path])
+            write_list(drawn, path)
+        return
+    files, found = read_list(path, experiment.num_classes)
+    if files != drawn[0] or not torch.equal(found, labels):
+        raise UserError(
+            f"{path}: not the pool of --seed {seed}; give the seed that it was drawn from, or delete it"
+        )
+
+
+def write_list(images: FileList, path: Path) -> None:
+    """Write `relative/path label` lines."""
+    files, labels = images
+    with atomic_write(path) as temporary:
+        lines = (f"{name} {label}\n" for name, label in zip(files, labels.tolist(), strict=True))
+        temporary.write_text("".join(lines))
+
+
+def read_list(path: Path, num_classes: int) -> FileList:
+    """Read what `write_list` wrote; UserError if a line is no path inside the folder and a class."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run the command again to make it anew")
+    try:
+        pairs = list(_pairs(path.read_text(), num_classes))
+    except ValueError as error:  # also of text that is none
+        raise UserError(f"{path}: {error}; delete it and run the command again") from error
+    if not pairs:
+        raise UserError(f"{path}: empty; delete it and run the command again")
+    files, labels = zip(*pairs, strict=True)
+    return list(files), torch.tensor(labels)
+
+
+def _pairs(text: str, num_classes: int) -> Iterator[tuple[str, int]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        name, _, label = line.rpartition(" ")
+        if not label.isdecimal() or int(label) >= num_classes:
+            raise ValueError(f"line {number} does not end with a class from 0 to {num_classes - 1}")
+        if not name or name.startswith("/") or "\0" in name or ".." in name.split("/"):
+            raise ValueError(f"line {number} leads out of the folder of images")
+        yield name, int(label)

@@ -1,0 +1,117 @@
+"""Descriptors: pooled activations z and their pooled loss gradients g, the Fisher scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fisher_al.data.batches import shared_batches
+from fisher_al.data.images import Images
+from fisher_al.distributed import gather_rows
+
+# Numbers in the gradients of several classes that are in memory at once.
+GRADIENTS_AT_ONCE = 2**25
+
+
+class ForwardPass:
+    """One forward pass of a batch, kept so that gradients at the chosen scales can follow.
+
+    inputs : (N, channels, height, width); logits : (N, C); features : (N, L), the activations at `scales`,
+    averaged over positions and concatenated (paper, section 3). Gradients come in closed form at the
+    network's `closed_form_scales`, and from autograd at the others: only through the layers above the lowest
+    of them.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Tensor, scales: Sequence[str]):
+        self._network, self._scales, self.inputs = network, scales, inputs
+        self._by_autograd = [name for name in scales if name not in network.closed_form_scales]
+        self._activations: dict[str, Tensor] = {}
+        with torch.set_grad_enabled(bool(self._by_autograd)):
+            self._logits = network(inputs, self._tap)
+        self.logits = self._logits.detach()
+        self.features = torch.cat(
+            [average_positions(self._activations[name].detach(), 1) for name in scales], dim=1
+        )
+
+    def _tap(self, name: str, activation: Tensor) -> Tensor:
+        if self._by_autograd and not any(scale in self._activations for scale in self._by_autograd):
+            activation = activation.detach()  # gradients are wanted down to the lowest scale only
+            activation.requires_grad_(name in self._by_autograd)
+        self._activations[name] = activation
+        return activation
+
+    def scores(self, labels: Tensor) -> Tensor:
+        """Fisher scores (N, L): gradient of CE(f(x), label) at each scale, averaged over positions."""
+        one_hot = F.one_hot(labels, self.logits.shape[1])
+        return self._pull_back((self.logits.softmax(1) - one_hot).unsqueeze(1)).squeeze(1)
+
+    def class_scores(self) -> Tensor:
+        """Fisher scores (N, C, L) of every class as the label.
+
+        The gradient is linear in softmax - one-hot, so the classes share one pass.
+        """
+        classes = torch.eye(self.logits.shape[1], device=self.logits.device)
+        return self._pull_back(self.logits.softmax(1).unsqueeze(1) - classes)
+
+    def _pull_back(self, cotangents: Tensor) -> Tensor:
+        """Pooled gradients (N, R, L) of the logits weighted by each of the cotangents (N, R, C)."""
+        with torch.no_grad():
+            blocks = self._network.pooled_gradients(self._activations, cotangents, self._scales)
+        if self._by_autograd:
+            tapped = [self._activations[name] for name in self._by_autograd]
+            if cotangents.shape[1] == 1:
+                gradients = torch.autograd.grad(self._logits, tapped, cotangents[:, 0], retain_graph=True)
+                pooled = [average_positions(gradient, 1).unsqueeze(1) for gradient in gradients]
+            else:
+                at_once = max(1, GRADIENTS_AT_ONCE // sum(activation.numel() for activation in tapped))
+                directions = cotangents.transpose(0, 1).split(at_once)
+                parts = [self._pull_back_batched(tapped, some) for some in directions]
+                pooled = [torch.cat(part).transpose(0, 1) for part in zip(*parts, strict=True)]
+            blocks |= dict(zip(self._by_autograd, pooled, strict=True))
+        return torch.cat([blocks[name] for name in self._scales], dim=2)
+
+    def _pull_back_batched(self, tapped: list[Tensor], directions: Tensor) -> list[Tensor]:
+        """Pooled gradients (R, N, channels) at `tapped` of the logits along R directions (R, N, C)."""
+        gradients = torch.autograd.grad(
+            self._logits, tapped, directions, retain_graph=True, is_grads_batched=True
+        )
+        return [average_positions(gradient, 2) for gradient in gradients]
+
+
+def average_positions(activation: Tensor, leading: int) -> Tensor:
+    """Mean over all positions, the dimensions after `leading` ones and the channels."""
+    return activation.flatten(leading + 1).mean(leading + 1) if activation.dim() > leading + 1 else activation
+
+
+def describe_in_blocks(
+    network: nn.Module,
+    images: Images,
+    scales: Sequence[str],
+    batch_size: int,
+    *channels: Callable[[ForwardPass, Tensor], Tensor],
+) -> Iterator[Tensor]:
+    """Describe every image by z and by what `channels` make of its forward pass and label.
+
+    Each channel maps (ForwardPass, labels) of a batch to (batch, L). Yields blocks (n, L, 1 + len(channels))
+    of successive images on the CPU, z at [..., 0]. The network is put into eval mode, so gradients of a
+    batch are per-image. Several processes share the work, and each has all of its outcome.
+    """
+    network.eval()
+    for chunk, inputs, labels in shared_batches(images, batch_size):
+        one_pass = ForwardPass(network, inputs, scales)
+        columns = [one_pass.features, *(channel(one_pass, labels) for channel in channels)]
+        yield gather_rows(torch.stack(columns, dim=2), batch_size, len(chunk)).cpu()
+
+
+def describe(
+    network: nn.Module,
+    images: Images,
+    scales: Sequence[str],
+    batch_size: int,
+    *channels: Callable[[ForwardPass, Tensor], Tensor],
+) -> Tensor:
+    """The blocks of `describe_in_blocks` as one tensor (N, L, 1 + len(channels))."""
+    return torch.cat(list(describe_in_blocks(network, images, scales, batch_size, *channels)))

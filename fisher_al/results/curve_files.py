@@ -1,0 +1,136 @@
+"""Curves as files: CSV to look at, JSON to draw them again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fisher_al.chain import Chain
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
+from fisher_al.files.layout import Layout, format_ratio
+from fisher_al.files.run_log import versions
+from fisher_al.files.storage import atomic_write, save_json
+from fisher_al.method.registry import parse_method
+from fisher_al.results.curves import Curve, recorded_settings
+
+# Columns of the CSV, followed by one per run.
+CSV_COLUMNS = (
+    *("method", "sub", "aug", "L", "E", "pretrained", "ir", "nr"),
+    *("batch", "labels", "pool_percent", "runs", "mean", "std"),
+)
+
+
+def write_csv(curves: Sequence[Curve], path: Path) -> None:
+    """Write one row per curve and iteration, with every run's accuracy; missing values stay empty."""
+    runs = list(dict.fromkeys(run for curve in curves for run in curve.runs))
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*CSV_COLUMNS, *runs])
+        for curve in curves:
+            chain, by_run = curve.chain, dict(zip(curve.runs, curve.values, strict=True))
+            kind, layout = chain.method.kind, chain.layout
+            head = [chain.method.token, kind.sub, kind.aug, chain.method.length, layout.ensemble_size]
+            head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio), layout.noisy_ratio]
+            for i in range(curve.values.shape[1]):
+                where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
+                accuracies = [
+                    curve.mean[i],
+                    curve.std[i],
+                    *(by_run[run][i] if run in by_run else np.nan for run in runs),
+                ]
+                writer.writerow(head + where + ["" if np.isnan(a) else f"{a:.4f}" for a in accuracies])
+
+
+def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
+    """Write every run's accuracies (percent; null where missing) with the command, settings and versions."""
+    content = {
+        "command": command_line(),
+        "versions": versions(),
+        "metric": metric,
+        "dataset": curves[0].chain.experiment.name,
+        "curves": [
+            {
+                "method": curve.chain.method.token,
+                "E": curve.chain.layout.ensemble_size,
+                "K": curve.chain.mc_samples if curve.chain.method.samples_repeatedly else None,
+                "pretrained": curve.chain.layout.pretrained,
+                "ir": curve.chain.layout.imbalance_ratio,
+                "nr": curve.chain.layout.noisy_ratio,
+                "budget": curve.chain.budget,
+                "seed": curve.chain.seed,
+                "settings": recorded_settings(curve.chain),
+                "runs": {
+                    run: [None if np.isnan(value) else round(float(value), 4) for value in row]
+                    for run, row in zip(curve.runs, curve.values, strict=True)
+                },
+            }
+            for curve in curves
+        ],
+    }
+    save_json(content, path)
+
+
+def command_line() -> str:
+    """The command that this process was started with, from the folder of the script."""
+    return shlex.join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
+    """Curves that `write_json` wrote, and their metric. Raises UserError if `path` holds something else."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; name a JSON file that run_plot.py wrote")
+    try:
+        content = json.loads(path.read_text())
+        dataset, metric, entries = content["dataset"], str(content["metric"]), content["curves"]
+        curves = [_curve(entry, experiment) for entry in entries if dataset == experiment.name]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not the JSON of curves ({error!r}); write it again with run_plot.py"
+        ) from error
+    except UserError as error:  # of the name of a method
+        raise UserError(f"{path}: {error}") from error
+    if not curves:
+        raise UserError(f"{path}: {len(entries)} curves of {dataset}; curves of {experiment.name} are needed")
+    return curves, metric
+
+
+def _curve(entry: dict, experiment: Experiment) -> Curve:
+    def number(name: str, least: float, most: float, kinds: type | tuple = int) -> int | float:
+        return _within(entry[name], least, most, kinds)
+
+    runs = entry["runs"]
+    rows = [[np.nan if value is None else _within(value, 0, 100) for value in row] for row in runs.values()]
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise ValueError("runs that are empty or of different lengths")
+    ratio, noise = number("ir", 1, 1e9, (int, float)), number("nr", 0, 1, (int, float))
+    layout = Layout(
+        Path(), next(iter(runs)), float(ratio), noise, bool(number("pretrained", 0, 1)), number("E", 1, 1000)
+    )
+    chain = Chain(
+        experiment=experiment,
+        layout=layout,
+        method=parse_method(str(entry["method"]), experiment),
+        training=experiment.training,
+        iterations=len(rows[0]),
+        budget=number("budget", 1, 10**9),
+        mc_samples=experiment.mc_samples if entry["K"] is None else number("K", 1, 10**9),
+        gen_batch_size=1,
+        test_batch_size=1,
+        seed=number("seed", 0, float("inf")),
+        device="cpu",
+    )
+    return Curve(chain, tuple(runs), np.array(rows, dtype=float))
+
+
+def _within(value: object, least: float, most: float, kinds: type | tuple = (int, float)) -> int | float:
+    """The value, if it is a number of one of the kinds, and in range."""
+    if not isinstance(value, kinds) or not least <= value <= most:
+        raise ValueError(f"{str(value)[:20]} where a number from {least} to {most} belongs")
+    return value

@@ -1,0 +1,161 @@
+"""Accuracy curves: collected from the checkpoints, summarised over runs, as table and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tabulate import tabulate
+
+from fisher_al.chain import Chain
+from fisher_al.files.layout import format_ratio
+from fisher_al.training.checkpoints import load_checkpoint
+
+# What --metric calls the accuracies that a checkpoint holds.
+METRICS = {"best": "acc", "last": "acc_last", "val": "acc_val"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracies (percent) of one method: `values` (runs, iterations), NaN where a run is missing."""
+
+    chain: Chain  # of the first run; the others differ in the run alone
+    runs: tuple[str, ...]
+    values: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """The paper's legend entry."""
+        chain = self.chain
+        members = len(chain.members)
+        notation = chain.method.notation(members, max(1, chain.mc_samples // members))
+        return notation if chain.layout.pretrained else f"{notation}, random init"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Number of labeled images at each iteration."""
+        return self.chain.budget * np.arange(1, self.values.shape[1] + 1)
+
+    @property
+    def percent(self) -> np.ndarray:
+        """The same as a share of the full pool, before it was made imbalanced (the paper's x axis)."""
+        return 100 * self.labels / self.chain.experiment.pool_size
+
+    @property
+    def counts(self) -> np.ndarray:
+        return np.isfinite(self.values).sum(0)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the runs that are there; NaN where none is."""
+        total = np.where(np.isfinite(self.values), self.values, 0).sum(0)
+        return np.divide(total, self.counts, out=np.full(len(total), np.nan), where=self.counts > 0)
+
+    @property
+    def std(self) -> np.ndarray:
+        """Sample standard deviation over runs; NaN where there are fewer than two."""
+        deviations = np.where(np.isfinite(self.values), self.values - self.mean, 0)
+        squares = (deviations**2).sum(0)
+        variance = np.divide(
+            squares, self.counts - 1, out=np.full(len(squares), np.nan), where=self.counts > 1
+        )
+        return np.sqrt(variance)
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of the runs that are absent or end early, with what there is of them."""
+        named = []
+        for run, row in zip(self.runs, self.values, strict=True):
+            absent = [str(b) for b in np.flatnonzero(np.isnan(row)) + 1]
+            if absent:
+                named.append(f"{run} b={','.join(absent)}" if len(absent) < len(row) else run)
+        return named
+
+
+def collect_curves(
+    chains: Sequence[Chain], metric: str = "best", unreadable: Collection[Chain] = ()
+) -> list[Curve]:
+    """Read the accuracies of `chains` from their checkpoints: one curve per method, one row per run.
+
+    With an ensemble the accuracy is the mean over its members. A checkpoint without the metric counts as
+    missing, and so do all of chains that are known to be `unreadable`; others raise UserError.
+    """
+    by_method: dict[tuple, list[Chain]] = {}
+    for chain in chains:
+        layout = chain.layout
+        key = (layout.imbalance_ratio, layout.pretrained, chain.method, layout.ensemble_size)
+        by_method.setdefault(key, []).append(chain)
+    return [
+        Curve(
+            _as_recorded(next((chain for chain in group if chain not in unreadable), group[0]), unreadable),
+            tuple(chain.layout.run for chain in group),
+            np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
+        )
+        for group in by_method.values()
+    ]
+
+
+def _as_recorded(chain: Chain, unreadable: Collection[Chain]) -> Chain:
+    """The chain with the number of passes and the seed that its first checkpoint was made with."""
+    recorded = {} if chain in unreadable else recorded_settings(chain)
+    return replace(
+        chain,
+        mc_samples=recorded.get("mc_samples", chain.mc_samples),
+        seed=recorded.get("seed", chain.seed),
+    )
+
+
+def recorded_settings(chain: Chain) -> dict[str, object]:
+    """What the chain's first checkpoint records of how it was trained; nothing if there is none."""
+    path = chain.model_path(1, 0)
+    return load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
+
+
+def _accuracies(chain: Chain, key: str, unreadable: Collection[Chain]) -> list[float]:
+    if chain in unreadable:
+        return [float("nan")] * chain.iterations
+    return [
+        float(np.mean([_accuracy(chain, batch, member, key) for member in chain.members]))
+        for batch in range(1, chain.iterations + 1)
+    ]
+
+
+def _accuracy(chain: Chain, batch: int, member: int, key: str) -> float:
+    path = chain.model_path(batch, member)
+    if not path.is_file():
+        return float("nan")
+    return float(load_checkpoint(path, "run run.py again").get(key, float("nan")))
+
+
+def results_table(curves: Sequence[Curve]) -> list[list[str]]:
+    """Rows for a printed table, one per curve: method, runs, and mean ± deviation at each iteration."""
+    rows = []
+    for curve in curves:
+        cells = [
+            "" if count == 0 else f"{mean:.2f}" if count == 1 else f"{mean:.2f}±{std:.2f}"
+            for mean, std, count in zip(curve.mean, curve.std, curve.counts, strict=True)
+        ]
+        rows.append([curve.chain.kind, f"{curve.counts.max()}/{len(curve.runs)}", *cells])
+    return rows
+
+
+def results_header(curves: Sequence[Curve]) -> list[str]:
+    """Header of `results_table`."""
+    return ["method", "runs", *(f"b={b}" for b in range(1, max(c.values.shape[1] for c in curves) + 1))]
+
+
+def missing_runs(curves: Sequence[Curve]) -> list[str]:
+    """One line per curve that lacks runs."""
+    return [f"missing: {curve.chain.kind}: {', '.join(curve.missing)}" for curve in curves if curve.missing]
+
+
+def print_results(curves: Sequence[Curve]) -> None:
+    """Print mean and deviation of every curve, one table per imbalance ratio, and which runs are missing."""
+    for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):
+        chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
+        name = f"{chosen[0].chain.experiment.name}, ir {format_ratio(ratio)}"
+        print(f"\n{name}: test accuracy, %, mean±standard deviation over runs")
+        print(tabulate(results_table(chosen), headers=results_header(chosen), disable_numparse=True))
+        for line in missing_runs(chosen):
+            print(line)

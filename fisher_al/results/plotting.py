@@ -1,0 +1,153 @@
+"""Figures: accuracy curves in the layout of the paper."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fisher_al.files.layout import describe_imbalance
+from fisher_al.files.storage import atomic_write
+from fisher_al.results.comparison import label_saving, labels_to_reach
+from fisher_al.results.cost import Cost
+from fisher_al.results.curves import Curve
+from fisher_al.results.published import published_mean
+
+
+class Saving(NamedTuple):
+    """An annotation: the labels that `curve` saves over `reference` on the way to `accuracy` (percent)."""
+
+    curve: Curve
+    reference: Curve
+    accuracy: float
+
+
+def plot_curves(
+    curves: Sequence[Curve], paths: Sequence[Path], with_paper: bool = False, saving: Saving | None = None
+) -> None:
+    """Draw mean and standard deviation over runs against the labeled share of the pool.
+
+    x: labeled images in percent of the pool; y: top-1 test accuracy in percent. Points that no run has
+    reached are left out. `with_paper` overlays the published curves. Each of `paths` is written in the
+    format of its suffix.
+    """
+    # A figure of its own rather than pyplot's: no display, no global state.
+    is_crowded = len(curves) > 5
+    figure = Figure(figsize=(9.5, 6) if is_crowded else (7, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for curve in curves:
+        _draw(axes, curve)
+        if with_paper:
+            _draw_published(axes, curve)
+    first = curves[0].chain
+    axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
+    axes.set_xlabel("labeled share of the pool, %")
+    axes.set_ylabel("top-1 test accuracy, %")
+    axes.set_xticks(max((curve.percent for curve in curves), key=len))
+    axes.grid(alpha=0.3)
+    if with_paper:
+        axes.plot([], [], **_PUBLISHED, color="#555555", label="published (paper)")
+    if saving:
+        _annotate(axes, saving)
+    if is_crowded:
+        figure.legend(loc="outside right center", handlelength=3)
+    else:
+        axes.legend(loc="lower right", handlelength=3)
+    _save(figure, paths)
+
+
+def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
+    """Draw the seconds of an iteration as one bar per method, divided by stage."""
+    figure = Figure(figsize=(7, 1.2 + 0.4 * len(costs)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    kinds = [cost.chain.kind for cost in costs]
+    left = np.zeros(len(costs))
+    for stage, color in zip(costs[0].seconds, ("#0072B2", "#E69F00"), strict=True):
+        seconds = np.array([cost.seconds[stage] for cost in costs])
+        bars = axes.barh(kinds, seconds, left=left, label=stage, color=color)
+        left += seconds
+    axes.bar_label(bars, [f"{total:.3g} s" for total in left], padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    first = costs[0].chain
+    axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
+    axes.set_xlabel("seconds per iteration, mean over runs")
+    figure.legend(loc="outside lower center", ncols=len(costs[0].seconds))
+    _save(figure, paths)
+
+
+def _save(figure: Figure, paths: Sequence[Path]) -> None:
+    for path in paths:
+        with atomic_write(path) as temporary:
+            figure.savefig(temporary, dpi=150)
+
+
+def _draw(axes: Axes, curve: Curve) -> None:
+    reached = curve.counts > 0
+    spread = curve.std.copy()
+    spread[curve.counts < 2] = 0
+    kind = curve.chain.method.kind
+    axes.errorbar(
+        curve.percent[reached],
+        curve.mean[reached],
+        yerr=spread[reached],
+        label=curve.label,
+        color=kind.color,
+        marker=kind.marker,
+        markerfacecolor=kind.color if curve.chain.layout.pretrained else "white",
+        linestyle=_line_style(curve),
+        markersize=5 if curve.chain.layout.pretrained else 6.5,
+        linewidth=1.4,
+        capsize=2.5,
+        elinewidth=0.9,
+    )
+
+
+_PUBLISHED = {"linestyle": (0, (1, 2)), "linewidth": 1.1, "marker": ".", "markersize": 4, "alpha": 0.8}
+
+
+def _draw_published(axes: Axes, curve: Curve) -> None:
+    published = published_mean(curve.chain)
+    if published is not None:
+        shown = min(len(published), len(curve.percent))
+        percent, published = curve.percent[:shown], published[:shown]
+        known = np.isfinite(published)
+        axes.plot(percent[known], published[known], color=curve.chain.method.kind.color, **_PUBLISHED)
+
+
+def _annotate(axes: Axes, saving: Saving) -> None:
+    """A double arrow between the two curves at the accuracy; the legend tells the share of labels saved."""
+    share = label_saving(*saving)
+    per_label = saving.curve.percent[0] / saving.curve.labels[0]
+    ends = [per_label * labels_to_reach(curve, saving.accuracy) for curve in saving[:2]]
+    arrow = {"arrowstyle": "<->", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (ends[0], saving.accuracy), (ends[1], saving.accuracy), arrowprops=arrow, zorder=5)
+    text = f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'} labels at {saving.accuracy:g}%"
+    axes.plot(
+        [],
+        [],
+        linestyle="none",
+        marker=r"$\leftrightarrow$",
+        markersize=18,
+        markeredgewidth=0,
+        color="black",
+        label=text,
+    )
+
+
+def _line_style(curve: Curve) -> str | tuple:
+    """Solid by default; random init, ensembles, shorter descriptors and what is not the paper's differ."""
+    chain = curve.chain
+    if chain.method.kind.extension:
+        return (0, (6, 1.5, 1, 1.5, 1, 1.5))
+    is_shorter = chain.method.kind.has_scales and chain.method.length != chain.experiment.default_length
+    if not chain.layout.pretrained:
+        return (0, (1, 1.5, 4, 1.5)) if is_shorter else ":"
+    if len(chain.members) > 1:
+        return "-."
+    return "--" if is_shorter else "-"

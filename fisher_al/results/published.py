@@ -1,0 +1,38 @@
+"""The paper's accuracy curves, to compare with."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from fisher_al.chain import Chain
+from fisher_al.files.layout import format_ratio
+from fisher_al.method.registry import ADVERSARIAL
+
+
+@cache
+def _facts() -> dict[str, Any]:
+    return json.loads(files("fisher_al.results").joinpath("published.json").read_text())
+
+
+def published_mean(chain: Chain) -> np.ndarray | None:
+    """The paper's mean accuracy (percent) of the chain's method at b = 1, 2, ...; None if it shows none.
+
+    It shows none for another budget or with label noise. NaN where the curve starts later. Read off the
+    published figures, see `published.json`.
+    """
+    layout, method = chain.layout, chain.method
+    curves = _facts()["curves"].get(chain.experiment.name, {})
+    # the paper's uncertainties start from the pretrained model and replace no labels
+    key = (method.kind.sub, method.kind.aug, method.length, layout.ensemble_size, int(layout.pretrained))
+    ratio = format_ratio(layout.imbalance_ratio)
+    values = curves.get(ratio, {}).get("|".join(map(str, key)))
+    if method.kind.aug == ADVERSARIAL and layout.pretrained:
+        runs = _facts()["vaal"].get(chain.experiment.name, {}).get(ratio)  # published run by run
+        values = np.mean(runs, axis=0) if runs else None
+    is_another = layout.noisy_ratio > 0 or chain.budget != chain.experiment.budget
+    return None if values is None or is_another else np.array(values, dtype=float)

@@ -1,0 +1,81 @@
+"""Checkpoints: a network's weights with its accuracies and how it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fisher_al.errors import UserError
+from fisher_al.files.storage import checksum, load_tensors, save_tensors
+from fisher_al.training.fit import FitResult
+
+
+def save_checkpoint(
+    result: FitResult,
+    settings: dict[str, object],
+    path: Path,
+    labeled: Tensor | None = None,
+    extra: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the best epoch's weights, all accuracies, the settings that led to them, and what is `extra`.
+
+    labeled : the pool indices that it was trained on, to recognise the index list that was written for it.
+    """
+    checkpoint = {
+        "state_dict": {name: weight.cpu() for name, weight in result.state_dict.items()},
+        "epoch": result.epoch,
+        **result.accuracies,
+        "settings": settings,
+        **(extra or {}),
+    }
+    if labeled is not None:
+        checkpoint["index_list_crc32"] = checksum(labeled)
+    save_tensors(checkpoint, path)
+
+
+def load_checkpoint(path: Path, otherwise: str) -> dict[str, Any]:
+    """Read a checkpoint; UserError with the advice `otherwise` if it is missing, broken or something else."""
+    checkpoint = load_tensors(path, otherwise)
+    is_checkpoint = isinstance(checkpoint, dict) and {"state_dict", "acc", "epoch"} <= checkpoint.keys()
+    is_checkpoint = is_checkpoint and isinstance(checkpoint["state_dict"], dict)
+    is_checkpoint = is_checkpoint and all(map(torch.is_tensor, checkpoint["state_dict"].values()))
+    numbers = ("acc", "acc_last", "acc_val", "index_list_crc32")
+    is_checkpoint = is_checkpoint and all(
+        isinstance(checkpoint.get(name, 0), (int, float)) for name in numbers
+    )
+    if not is_checkpoint or not isinstance(checkpoint.get("settings", {}), dict):
+        raise UserError(f"{path}: not a checkpoint (no state_dict, acc, epoch); delete it and {otherwise}")
+    return checkpoint
+
+
+def require_settings(path: Path, settings: dict[str, object], otherwise: str) -> None:
+    """Raise UserError if the checkpoint records other settings; one that records none is taken as it is."""
+    recorded = load_checkpoint(path, otherwise).get("settings", {})
+    for name, value in settings.items():
+        if name in recorded and recorded[name] != value:
+            raise UserError(
+                f"{path}: made with {name} {recorded[name]}, now {value}; "
+                "delete the run's folder, give the earlier options, or choose another --datadir"
+            )
+
+
+def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, kept: Sequence[str] = ()) -> None:
+    """Load `state` into `network`; the layers named in `kept` stay as they are.
+
+    Raises UserError, naming `source`, if a weight is missing, unexpected or of another shape.
+    """
+    own = network.state_dict()
+    fresh = tuple(name for name in own if name.rpartition(".")[0] in kept)
+    wanted = {name: tuple(weight.shape) for name, weight in own.items() if name not in fresh}
+    found = {name: tuple(weight.shape) for name, weight in state.items() if name not in fresh}
+    if wanted != found:
+        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise UserError(
+            f"{source}: checkpoint of another network: {odd[0]} is {found.get(odd[0], 'absent')}, "
+            f"expected {wanted.get(odd[0], 'absent')}; delete it or choose another folder with --datadir"
+        )
+    network.load_state_dict({**state, **{name: own[name] for name in fresh}})

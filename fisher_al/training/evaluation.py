@@ -1,0 +1,62 @@
+"""How accurate a network is."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from fisher_al.data.batches import EVALUATION_BATCH_SIZE, shared_batches
+from fisher_al.data.images import Images
+from fisher_al.distributed import share_of, sum_over_processes
+from fisher_al.training.objectives import Task, classification
+
+
+def evaluate(
+    network: nn.Module, images: Images, task: Task = classification, batch_size: int = EVALUATION_BATCH_SIZE
+) -> float:
+    """Top-1 accuracy in percent."""
+    return BestSoFar(images, task, batch_size).accuracy(network, to_the_end=True)
+
+
+class BestSoFar:
+    """Top-1 accuracy of successive networks on the same images, where only the best one matters.
+
+    A pass ends as soon as it has as many errors as the best one before. The images that were misclassified
+    most often come first, so that a network which is not the best is found out after a fraction of the
+    images. The best accuracy, and which network reached it first, are the same as from whole passes.
+    """
+
+    def __init__(self, images: Images, task: Task = classification, batch_size: int = EVALUATION_BATCH_SIZE):
+        self._images, self._task, self._batch_size = images, task, batch_size
+        self._times_missed = torch.zeros(len(images), dtype=torch.int32, device=images.device)
+        self._fewest_errors: int | None = None
+        self.improved = False
+
+    def accuracy(self, network: nn.Module, to_the_end: bool = False) -> float | None:
+        """Accuracy (percent) of `network`; None if the pass ended early because another was at least as good.
+
+        Afterwards `improved` tells whether this network is the best so far.
+        """
+        network.eval()
+        errors = total = 0
+        limit = None if to_the_end else self._fewest_errors
+        self.improved = False
+        missed = torch.zeros_like(self._times_missed)
+        with torch.inference_mode():
+            hardest_first = self._times_missed.argsort(descending=True, stable=True)
+            for chunk, inputs, labels in shared_batches(self._images, self._batch_size, hardest_first):
+                chosen = share_of(chunk, self._batch_size)
+                inputs, labels = self._task(inputs, labels)
+                wrong = network(inputs).argmax(1) != labels
+                if len(chosen):
+                    missed[chosen] = wrong.view(-1, len(chosen)).any(0).int()
+                counts = sum_over_processes(torch.stack([wrong.sum(), torch.ones_like(wrong).sum()])).tolist()
+                errors, total = errors + counts[0], total + counts[1]
+                if limit is not None and errors >= limit:
+                    break
+        self._times_missed += sum_over_processes(missed)
+        if limit is not None and errors >= limit:
+            return None
+        if self._fewest_errors is None or errors < self._fewest_errors:
+            self._fewest_errors, self.improved = errors, True
+        return 100 * (total - errors) / total
