@@ -115,15 +115,17 @@ def plain_loop(pixels, labels):
 
 def our_loop(pixels, labels, precision):
     """The same by this project, on images in memory."""
-    pool, labeled = Images(pixels, labels, MNIST, "cpu"), torch.arange(LABELED)
-    images = vae_images(pool, MNIST)
+    pool, labeled = Images(pixels, labels, MNIST.source.mean, MNIST.source.std), torch.arange(LABELED)
+    images = vae_images(pool, MNIST.source.mean, MNIST.source.std)
     protocol = replace(PROTOCOLS["MNIST"], precision=precision)
     vae = seeded_network(partial(VAE, size=32, width=protocol.vae_width, latent=protocol.latent), 1, 0)
     hidden = protocol.discriminator_width
     discriminator = seeded_network(partial(Discriminator, hidden=hidden), protocol.latent, 0)
     adversaries = Adversaries(vae, discriminator, protocol, derive_generator("noise"))
     network = seeded_network(MNIST.network, 10, 0)
-    few = Images(pixels[:10], labels[:10], MNIST, "cpu")  # tests are none of what is timed
+    few = Images(
+        pixels[:10], labels[:10], MNIST.source.mean, MNIST.source.std
+    )  # tests are none of what is timed
 
     def run(count):
         selection = EpochSelection(few, None, classification, default_evaluation_batch_size("cpu", (28, 28)))

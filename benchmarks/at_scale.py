@@ -18,8 +18,9 @@ from machine import description, matrix_product_speed, peak_own_memory_of, secon
 from PIL import Image
 from tabulate import tabulate
 
-from fisher_al.commands.options import Parser, count, real_number, run_script
-from fisher_al.experiment import ImageFolder
+from fisher_al.commands.parsing import Parser, count, real_number
+from fisher_al.commands.scripts import run_script
+from fisher_al.data.folder_images import Decoder
 from fisher_al.files.storage import load_tensors, save_json, save_rows
 from fisher_al.memory import keep_freed_memory
 from fisher_al.method import acquisition
@@ -63,18 +64,18 @@ def images_per_second(folder):
     for i in range(256):
         coarse = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((500, 375)).save(folder / f"{i}.jpg", quality=90)
-    images = ImageFolder(folder, 224, LOADERS["dali"], MEAN, STD, torch.get_num_threads())
+    decoder = Decoder(folder, 224, LOADERS["dali"], MEAN, STD, torch.get_num_threads())
     files = [f"{i}.jpg" for i in range(256)] * 4
 
     def decode():
-        for _ in images.load(images, files, 64, "cpu", None):
+        for _ in decoder.load(decoder, files, 64, "cpu", None):
             pass
 
     network = IMAGENET.network(1000).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     inputs = torch.randn(32, 3, 224, 224).to(memory_format=torch.channels_last)
 
     def describe():
-        one_pass = ForwardPass(network, inputs, IMAGENET.scales[768])
+        one_pass = ForwardPass(network, inputs, IMAGENET.lengths[768])
         one_pass.scores(one_pass.logits.argmax(1))
 
     describe()

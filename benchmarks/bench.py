@@ -18,7 +18,8 @@ from rows import acquisition_rows, stage_rows
 from tabulate import tabulate
 from throughput import throughput_rows
 
-from fisher_al.commands.options import Parser, run_script
+from fisher_al.commands.parsing import Parser
+from fisher_al.commands.scripts import run_script
 from fisher_al.files.storage import save_json
 from fisher_al.memory import keep_freed_memory
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from machine import description
 from tabulate import tabulate
 
-from fisher_al.commands.options import Parser, index, run_script
+from fisher_al.commands.parsing import Parser, index
+from fisher_al.commands.scripts import run_script
 from fisher_al.files.storage import save_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

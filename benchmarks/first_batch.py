@@ -18,11 +18,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from fisher_al.chain import Chain
-from fisher_al.commands.options import Parser, count, run_script
+from fisher_al.commands.parsing import Parser, count
+from fisher_al.commands.scripts import run_script
 from fisher_al.errors import UserError
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import save_json
-from fisher_al.method.registry import parse_method
 from fisher_al.results.published import published_mean
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
@@ -33,19 +34,8 @@ ROOT = Path(__file__).parents[1]
 
 def chain_in(folder, run, method, seed):
     """A chain at imbalance ratio 1 whose draws come from `seed`."""
-    return Chain(
-        experiment=MNIST,
-        layout=Layout(folder, f"run{run}", 1.0),
-        method=parse_method(method, MNIST),
-        training=MNIST.training,
-        iterations=MNIST.iterations,
-        budget=MNIST.budget,
-        mc_samples=MNIST.mc_samples,
-        gen_batch_size=256,
-        test_batch_size=250,
-        seed=seed,
-        device="cpu",
-    )
+    layout = Layout(folder, f"run{run}", 1.0)
+    return Chain.by_protocol(MNIST, layout, parse_method(method, MNIST), gen_batch_size=256, seed=seed)
 
 
 def first_accuracies(source, folder, run, method, draws):

@@ -2,11 +2,11 @@
 
 from machine import seconds_of
 
-from fisher_al.data.in_memory import prepare_pool
 from fisher_al.running.runner import run_tasks
-from fisher_al.running.tasks import InitialModel
+from fisher_al.running.tasks import InitialTask
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
+from fisher_al.stages.unsup import InitialModel
 from mnist.experiment import MNIST
 
 
@@ -15,8 +15,8 @@ def growth_rows(workshop):
     rows = []
     for ratio in (100.0, 1.0):
         layout = workshop.layout("growth", ratio, pretrained=False)
-        prepare_pool(MNIST, layout, 0)
-        run_tasks([InitialModel(MNIST, layout, 0, MNIST.pretraining, 0, "cpu")], 1, "model")
+        MNIST.source.prepare_pool(layout, 0)
+        run_tasks([InitialTask(InitialModel(MNIST, layout, 0, MNIST.pretraining, 0, "cpu"))], 1, "model")
         seconds = {
             "gradFmap/20": _seconds(workshop.chain("gradFmap/20", layout)),
             "gradFmap/80": _seconds(workshop.chain("gradFmap/80", layout)),

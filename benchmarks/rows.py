@@ -14,11 +14,10 @@ from plain import (
     variation_ratio,
 )
 
-from fisher_al.data.in_memory import load_split, prepare_pool
 from fisher_al.method import acquisition
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
-from fisher_al.stages.unsup import unsup
+from fisher_al.stages.unsup import InitialModel, unsup
 from mnist.experiment import MNIST
 
 
@@ -40,16 +39,17 @@ class Row:
 def stage_rows(workshop):
     """Whole stages, loading and saving included; in order, as later ones start from earlier ones' files."""
     layout = workshop.layout()
-    prepare_pool(MNIST, layout, 0)
+    MNIST.source.prepare_pool(layout, 0)
+    initial = InitialModel(MNIST, layout, 0, MNIST.pretraining, 0, "cpu")
     pool, test, validation = (
-        load_split(path, MNIST)
+        MNIST.source.load_split(path)
         for path in (layout.pool(), layout.processed("test"), layout.processed("val-split"))
     )
     datasets = [PlainDataset(*split) for split in (pool, test, validation)]
     network = PlainLeNet()
     yield Row(
         "unsup.py (8 epochs)",
-        lambda: unsup(MNIST, layout, 0, MNIST.pretraining, 0, "cpu"),
+        lambda: unsup(initial),
         lambda: train(PlainLeNet(4), RotatedDataset(*pool), RotatedDataset(*test), 1, 25, 0.05),
         share=1 / 8,
         published=211,

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
+from fisher_al.data.batches import default_evaluation_batch_size, most_images_at_once
 from fisher_al.data.images import Data
-from fisher_al.data.in_memory import load_data
-from fisher_al.experiment import Experiment, Schedule
+from fisher_al.experiment import Experiment
 from fisher_al.files.layout import Layout
-from fisher_al.method.network import seeded_network
-from fisher_al.method.registry import ADVERSARIAL, RANDOM, UNCERTAIN, Method
+from fisher_al.method.base import Iteration, Method
+from fisher_al.method.network import TappedNetwork, seeded_network
 from fisher_al.seeds import derive_seed
 from fisher_al.training.checkpoints import load_checkpoint, load_weights
+from fisher_al.training.schedule import Schedule
+
+# Images x passes described at once by default, and at most: a bound on memory whatever --gen-batch-size says.
+GEN_BATCH_SIZE, MAX_BATCH_SIZE = 1024, 8192
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,28 @@ class Chain:
     seed: int
     device: str
 
-    @property
-    def name(self) -> str:
-        return f"{self.layout.name} {self.kind}"
+    @classmethod
+    def by_protocol(
+        cls, experiment: Experiment, layout: Layout, method: Method, device: str = "cpu", **changes: Any
+    ) -> Chain:
+        """The chain as the experiment's protocol has it, apart from `changes` of single fields."""
+        settings: dict[str, Any] = {
+            "training": experiment.training,
+            "iterations": experiment.iterations,
+            "budget": experiment.budget,
+            "mc_samples": experiment.mc_samples,
+            "gen_batch_size": GEN_BATCH_SIZE,
+            "test_batch_size": default_evaluation_batch_size(device, experiment.source.image_shape),
+            "seed": 0,
+        }
+        return cls(experiment, layout, method, device=device, **(settings | changes))
 
     @property
-    def kind(self) -> str:
+    def name(self) -> str:
+        return f"{self.layout.name} {self.curve_name}"
+
+    @property
+    def curve_name(self) -> str:
         """The method, with what else distinguishes curves: ensemble size and start."""
         ensemble = f" E={self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
         return f"{self.method.token}{ensemble}{'' if self.layout.pretrained else ' random init'}"
@@ -65,35 +86,21 @@ class Chain:
         return f"run batch {batch} first (main_descr.py -b {batch - 1}, or run.py)"
 
     @property
-    def scales(self) -> tuple[str, ...]:
-        """Names of the scales that the descriptors concatenate."""
-        return self.experiment.scales[self.method.length]
-
-    def widths(self, network: nn.Module) -> list[int]:
-        """Channels of each of `scales`."""
-        return [network.scales[name] for name in self.scales]
+    def settings(self) -> dict[str, Any]:
+        """What a checkpoint records, so that results of other settings are not taken for this chain's."""
+        settings: dict[str, Any] = {"seed": self.seed, "augment_size": self.budget, **asdict(self.training)}
+        settings |= self.experiment.source.input_settings
+        if self.method.has_scales:
+            settings |= self.experiment.source.descriptor_settings
+        members = self.layout.ensemble_size
+        return settings | self.method.settings(self.mc_samples, members, self.gen_batch_size)
 
     @property
-    def settings(self) -> dict[str, object]:
-        """What a checkpoint records, so that results of other settings are not taken for this chain's."""
-        settings = {"seed": self.seed, "augment_size": self.budget, **asdict(self.training)}
-        settings |= self.experiment.input_settings
-        if self.experiment.folder is not None and self.method.kind.has_scales:
-            settings["half"] = self.experiment.half_descriptors  # an option of folders of images only
-        if self.method.samples_repeatedly:
-            settings["mc_samples"] = self.mc_samples
-        if self.method.kind.aug == UNCERTAIN:
-            settings["ensemble_size"] = self.layout.ensemble_size
-            settings["gen_batch_size"] = self.gen_batch_size  # dropout masks are drawn batch by batch
-        return settings
-
-    def needs_descriptors(self, batch: int) -> bool:
-        """Whether the picks after `batch` depend on descriptors; uncertainty starts from random picks."""
-        aug = self.method.kind.aug
-        return aug not in (RANDOM, ADVERSARIAL) and not (aug == UNCERTAIN and batch == 0)
+    def pool_path(self) -> Path:
+        return self.experiment.source.pool_path(self.layout)
 
     def load_data(self) -> Data:
-        return load_data(self.experiment, self.layout, self.seed, self.device)
+        return self.experiment.source.load(self.layout, self.device)
 
     def model_path(self, batch: int, member: int) -> Path:
         """Checkpoint of the model that iteration `batch` starts from."""
@@ -126,7 +133,25 @@ class Chain:
             batch += 1
         return batch
 
-    def load_model(self, batch: int, member: int) -> nn.Module:
+    def iteration(self, batch: int) -> Iteration:
+        """The iteration that starts from `batch`, as its method looks at it."""
+        data, at_once = self.load_data(), most_images_at_once(self.experiment.source.image_shape)
+        return Iteration(
+            number=batch,
+            pool=data.pool,
+            validation=data.validation,
+            num_classes=self.experiment.num_classes,
+            load_network=partial(self.load_model, batch),
+            members=len(self.members),
+            scales=self.experiment.lengths.get(self.method.length, ()),
+            mc_samples=self.mc_samples,
+            budget=self.budget,
+            seed_of=partial(self.own_seed, batch),
+            describe_batch_size=min(self.gen_batch_size, MAX_BATCH_SIZE, at_once),
+            predict_batch_size=self.test_batch_size,
+        )
+
+    def load_model(self, batch: int, member: int) -> TappedNetwork:
         """The network that iteration `batch` starts from: the initial model, or the best one of `batch`.
 
         A pretrained initial model keeps the fresh head, which is drawn from the run's seed.
@@ -137,9 +162,9 @@ class Chain:
         checkpoint = load_checkpoint(path, self.batch_advice(batch) if batch else self.initial_advice)
         kept = self.fresh_layers(network) if batch == 0 else ()
         load_weights(network, checkpoint["state_dict"], str(path), kept)
-        return network.to(self.device, memory_format=torch.channels_last)
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
-    def fresh_layers(self, network: nn.Module) -> tuple[str, ...]:
+    def fresh_layers(self, network: TappedNetwork) -> tuple[str, ...]:
         """Names of the layers that the initial model does not provide."""
         return (network.head,) if self.layout.pretrained else ()
 

@@ -1,64 +1,16 @@
-"""One dataset's protocol as data: network, sizes, schedules and where the images come from."""
+"""One data set's protocol as data: images, network, methods, sizes and schedules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Mini-batch SGD: the learning rate drops tenfold at each of `milestones` (epochs count from 1).
-
-    Over the first `warmup_epochs` it grows linearly to its full value.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    milestones: tuple[int, ...]
-    momentum: float = 0.5
-    weight_decay: float = 0.0
-    warmup_epochs: int = 0
-
-    def learning_rate_at(self, epoch: int) -> float:
-        """Learning rate during `epoch`, which counts from 1."""
-        drops = sum(epoch >= milestone for milestone in self.milestones)
-        warmth = min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs else 1.0
-        return self.learning_rate * warmth * 0.1**drops
-
-
-@dataclass(frozen=True)
-class RawSplits:
-    """The dataset as published: uint8 images (N, H, W) or (N, H, W, 3), int64 labels (N,)."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """A folder of images, `train/<class>/*` and `val/<class>/*`, and how its files become network inputs.
-
-    crop : side of the inputs, in pixels. load : `load(folder, files, batch_size, device, seed)` yields
-    (inputs (n, 3, crop, crop), positions (n,) in `files`) of every batch of the named files, in their order;
-    with a seed they are cropped and mirrored at random. holdout : share of the validation images that score
-    the results and are not matched; 0: all of them do both (the paper's protocol).
-    """
-
-    root: Path
-    crop: int
-    load: Callable[[ImageFolder, Sequence[str], int, str, int | None], Iterator[tuple[Tensor, Tensor]]]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    workers: int
-    holdout: float = 0.0
-    skip_corrupt: bool = False
+from fisher_al.data.source import ImageSource
+from fisher_al.errors import UserError
+from fisher_al.method.base import Method
+from fisher_al.method.network import TappedNetwork
+from fisher_al.method.registry import METHODS
+from fisher_al.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -74,26 +26,18 @@ class PaperFigure:
     claim: tuple[str, str, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Experiment:
-    """A dataset with its network and protocol (design of the paper's experiments, section 4 and appendix).
+    """A data set with its network and protocol (arXiv:2003.00393, section 4 and appendix).
 
-    `network(num_classes)` builds the model: an `nn.Module` with `head` (name of the classification layer),
-    `scales` (name -> channels), `forward(images, tap)`, `below_dropout` and `above_dropout`; see
-    `fisher_al.method.network`. `read(folder)` returns the raw splits found in, or downloaded to, `folder`;
-    its images have `image_shape`. Where `folder` is given, images are files and stay there: `read` and
-    `validation_per_class` do not apply.
-    `scales` maps a descriptor length L to the scales that it concatenates.
+    `network(num_classes)` builds the model; `fisher_al.Tapped` makes one of any module. `lengths` has, for
+    every length L of a descriptor, the names of the scales that it concatenates.
     """
 
-    name: str
-    network: Callable[[int], nn.Module]
-    num_classes: int
-    image_shape: tuple[int, ...]
-    mean: float | tuple[float, ...]
-    std: float | tuple[float, ...]
-    pool_size: int
-    scales: Mapping[int, tuple[str, ...]]
+    source: ImageSource
+    network: Callable[[int], TappedNetwork]
+    lengths: Mapping[int, tuple[str, ...]]
+    default_length: int
     training: Schedule
     pretraining: Schedule
     iterations: int
@@ -102,22 +46,61 @@ class Experiment:
     imbalance_ratios: tuple[float, ...]
     mc_samples: int
     methods: tuple[str, ...]
-    default_length: int
-    read: Callable[[Path], RawSplits] | None = None
-    validation_per_class: int | tuple[int, ...] = 0
-    folder: ImageFolder | None = None
     figures: Mapping[str, PaperFigure] = field(default_factory=dict)
     autocast: bool = False  # train in half precision where there is a GPU
-    half_descriptors: bool = False
 
     @property
-    def input_settings(self) -> dict[str, object]:
-        """What checkpoints record of how images become inputs."""
-        return {} if self.folder is None else {"crop": self.folder.crop, "holdout": self.folder.holdout}
+    def name(self) -> str:
+        return self.source.name
 
-    # Experiments travel to worker processes by copy; the name makes the copies one for caches.
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Experiment) and self.name == other.name
+    @property
+    def num_classes(self) -> int:
+        return self.source.num_classes
 
-    def __hash__(self) -> int:
-        return hash(self.name)
+
+def parse_method(token: str, experiment: Experiment) -> Method:
+    """Turn a token of `--methods`, `name` or `name/L`, into a method; L defaults to the experiment's.
+
+    Raises: UserError for an unknown method or an L that the network has not.
+    """
+    name, slash, text = token.partition("/")
+    if name not in METHODS:
+        raise UserError(f"--methods {token}: unknown method '{name}', choose from {', '.join(METHODS)}")
+    method = METHODS[name]
+    if slash and not method.has_scales:
+        raise UserError(f"--methods {token}: {name} has no descriptors, write it without '/{text}'")
+    if slash and not text.isdecimal():
+        raise UserError(f"--methods {token}: '{text}' is not a descriptor length; write e.g. {name}/20")
+    length = int(text) if slash else experiment.default_length
+    return _with_length(method, length, experiment, f"--methods {token}")
+
+
+def find_method(sub: str, aug: str | None, length: int | None, experiment: Experiment) -> Method:
+    """Find the method of the stage options `-sub`, `-aug` (None: the subtype's own) and `-dl`.
+
+    Raises: UserError if there is none, or more than one.
+    """
+    offered = [method for method in METHODS.values() if not method.scripts or method.aug == aug]
+    matches = [method for method in offered if method.sub == sub and aug in (None, method.aug)]
+    if not matches:
+        pairs = ", ".join(f"-sub {method.sub} -aug {method.aug}" for method in offered)
+        raise UserError(f"unknown method '-sub {sub}{f' -aug {aug}' if aug else ''}': choose from {pairs}")
+    if len(matches) > 1:
+        choices = " or ".join(method.aug for method in matches)
+        raise UserError(f"-sub {sub} goes with more than one -aug: add -aug {choices}")
+    [method] = matches
+    if method.scripts:
+        raise UserError(f"-aug {aug}: not a method of this script; use main.py in {method.scripts}/")
+    length = experiment.default_length if length is None else length
+    return _with_length(method, length, experiment, f"-dl {length}")
+
+
+def _with_length(method: Method, length: int, experiment: Experiment, option: str) -> Method:
+    if not method.has_scales:
+        return method
+    if length not in experiment.lengths:
+        lengths = ", ".join(map(str, sorted(experiment.lengths)))
+        raise UserError(
+            f"{option}: {experiment.name}'s network has no descriptors of length {length}; choose {lengths}"
+        )
+    return replace(method, length=length)

@@ -33,7 +33,8 @@ def memory_in_use(peak: bool = False) -> int:
     status = Path("/proc/self/status")
     if status.is_file():
         field = "VmHWM" if peak else "VmRSS"
-        return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", status.read_text())[1])
+        [kilobytes] = re.findall(rf"{field}:\s+(\d+) kB", status.read_text())
+        return 1024 * int(kilobytes)
     try:
         import resource
     except ImportError:

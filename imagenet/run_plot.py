@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from fisher_al.commands.options import run_script
 from fisher_al.commands.plot import run_plot_main
-from imagenet.experiment import EXPERIMENTS
+from fisher_al.commands.scripts import run_script
+from imagenet.experiment import DATASETS
 
 if __name__ == "__main__":
-    run_script(partial(run_plot_main, EXPERIMENTS))
+    run_script(partial(run_plot_main, DATASETS))

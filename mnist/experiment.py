@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from fisher_al.commands.options import Experiments
-from fisher_al.experiment import Experiment, PaperFigure, RawSplits, Schedule
+from fisher_al.commands.scripts import Datasets
+from fisher_al.data.in_memory import MemorySource, RawSplits
+from fisher_al.experiment import Experiment, PaperFigure
+from fisher_al.training.schedule import Schedule
 from mnist.custom_models.lenet import LeNet
 
 
@@ -27,9 +29,8 @@ COMPARED = (
     "vaal",
 )
 
-MNIST = Experiment(
+IMAGES = MemorySource(
     name="MNIST",
-    network=LeNet,
     read=_read_mnist,
     num_classes=10,
     image_shape=(28, 28),
@@ -37,7 +38,12 @@ MNIST = Experiment(
     std=0.3081,
     validation_per_class=1000,
     pool_size=50_000,
-    scales={
+)
+
+MNIST = Experiment(
+    source=IMAGES,
+    network=LeNet,
+    lengths={
         80: ("conv1", "conv2", "fc1"),
         20: ("conv2",),
         30: ("conv1", "conv2"),
@@ -69,10 +75,7 @@ MNIST = Experiment(
 
 DIGITS = replace(
     MNIST,
-    name="DIGITS",
-    read=_read_digits,
-    validation_per_class=30,
-    pool_size=1_000,
+    source=replace(IMAGES, name="DIGITS", read=_read_digits, validation_per_class=30, pool_size=1_000),
     iterations=5,
     budget=20,
     runs=3,
@@ -81,4 +84,4 @@ DIGITS = replace(
     figures={},
 )
 
-EXPERIMENTS = Experiments({"MNIST": MNIST, "DIGITS": DIGITS})
+DATASETS = Datasets({"MNIST": MNIST, "DIGITS": DIGITS})

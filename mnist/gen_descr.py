@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from fisher_al.commands.options import run_script
+from fisher_al.commands.scripts import run_script
 from fisher_al.commands.stages import gen_descr_main
-from mnist.experiment import EXPERIMENTS
+from mnist.experiment import DATASETS
 
 if __name__ == "__main__":
-    run_script(partial(gen_descr_main, EXPERIMENTS))
+    run_script(partial(gen_descr_main, DATASETS))

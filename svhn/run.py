@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from fisher_al.commands.options import run_script
 from fisher_al.commands.run import run_main
-from svhn.experiment import EXPERIMENTS
+from fisher_al.commands.scripts import run_script
+from svhn.experiment import DATASETS
 
 if __name__ == "__main__":
-    run_script(partial(run_main, EXPERIMENTS))
+    run_script(partial(run_main, DATASETS))

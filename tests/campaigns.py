@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from conftest import ROOT, Outcome, call
 
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.run_log import read
 from fisher_al.files.storage import load_tensors
-from fisher_al.method.registry import parse_method
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from fisher_al.commands.options import Experiments, run_script
 from fisher_al.commands.plot import run_plot_main
 from fisher_al.commands.run import run_main
+from fisher_al.commands.scripts import Datasets, run_script
 from fisher_al.commands.stages import gen_descr_main, main_descr_main, unsup_main
 from fisher_al.commands.visualize import visualize_tsne_main
-from mnist.experiment import EXPERIMENTS
+from mnist.experiment import DATASETS
 
 ROOT = Path(__file__).parents[1]
 MNIST_RAW = ROOT.parent / "shared" / "data" / "MNIST" / "raw"
@@ -43,9 +43,9 @@ class Outcome:
     err: str
 
 
-def call(script: str, *arguments: object, experiments: Experiments = EXPERIMENTS) -> Outcome:
+def call(script: str, *arguments: object, datasets: Datasets = DATASETS) -> Outcome:
     """Run what a script runs (mnist/ by default) in this process: fast, for the many error cases."""
-    return call_main(partial(MAIN_FUNCTIONS[script], experiments), *arguments)
+    return call_main(partial(MAIN_FUNCTIONS[script], datasets), *arguments)
 
 
 def call_main(main: Callable[[list[str]], int | None], *arguments: object) -> Outcome:

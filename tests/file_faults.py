@@ -15,8 +15,8 @@ import torch
 from campaigns import INITIAL, ITERATIONS, METHODS, Campaign, require_refusal, some_iterations
 from conftest import call
 
+from fisher_al.experiment import parse_method
 from fisher_al.files.storage import save_tensors
-from fisher_al.method.registry import parse_method
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 

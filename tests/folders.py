@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fisher_al.commands.options import Parser, add_common_options
+from fisher_al.commands.options import DataOptions
+from fisher_al.commands.scripts import parse
+from fisher_al.data.images import Data
 from fisher_al.experiment import Experiment
-from imagenet.experiment import EXPERIMENTS, MEAN, STD
+from fisher_al.files.layout import Layout
+from imagenet.experiment import DATASETS, MEAN, STD
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -36,7 +39,11 @@ def colours(inputs: torch.Tensor) -> torch.Tensor:
 
 def folder_experiment(root: Path, datadir: Path, *options: object) -> Experiment:
     """The protocol as a script makes it of its options."""
-    parser = Parser("")
-    add_common_options(parser, EXPERIMENTS)
     arguments = ["--datadir", datadir, "--imagenetdir", root, "--crop", 32, "--workers", 2, *options]
-    return EXPERIMENTS.choose(parser.parse_args(list(map(str, arguments))))
+    return parse("", DataOptions, DATASETS, list(map(str, arguments)))[1]
+
+
+def load_prepared(experiment: Experiment, layout: Layout, seed: int = 0) -> Data:
+    """The sets of a run, whose lists are made first."""
+    experiment.source.prepare_pool(layout, seed)
+    return experiment.source.load(layout, "cpu")

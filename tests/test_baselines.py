@@ -6,7 +6,7 @@ import torch
 from skactiveml.pool import CoreSet
 
 from fisher_al.method.acquisition import k_centre
-from fisher_al.method.baselines import badge_picks, coreset_picks
+from fisher_al.method.skactiveml import badge_picks, coreset_picks
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -9,8 +9,8 @@ import torch
 from conftest import call, read_csv
 
 from fisher_al.chain import Chain
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
-from fisher_al.method.registry import parse_method
 from fisher_al.results.curve_files import write_csv
 from fisher_al.results.curves import Curve, collect_curves, missing_runs, results_header, results_table
 from fisher_al.training.checkpoints import save_checkpoint
@@ -19,19 +19,8 @@ from mnist.experiment import MNIST
 
 
 def make_chain(folder, run="run0", token="random", iterations=3, ensemble_size=1):
-    return Chain(
-        experiment=MNIST,
-        layout=Layout(folder / "MNIST", run, 100.0, ensemble_size=ensemble_size),
-        method=parse_method(token, MNIST),
-        training=MNIST.training,
-        iterations=iterations,
-        budget=125,
-        mc_samples=128,
-        gen_batch_size=1,
-        test_batch_size=1,
-        seed=0,
-        device="cpu",
-    )
+    layout = Layout(folder / "MNIST", run, 100.0, ensemble_size=ensemble_size)
+    return Chain.by_protocol(MNIST, layout, parse_method(token, MNIST), iterations=iterations)
 
 
 def write_accuracy(chain, batch, accuracies, member=0):

@@ -21,7 +21,7 @@ def test_inputs_equal_torchvisions_transforms(monkeypatch, cache_bytes):
     monkeypatch.setattr(images_module, "FLOAT_CACHE_BYTES", cache_bytes)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8, generator=generator)
-    images = Images(pixels, torch.arange(5), MNIST, "cpu")
+    images = Images(pixels, torch.arange(5), MNIST.source.mean, MNIST.source.std)
     plain = transforms.Compose(
         [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
     )

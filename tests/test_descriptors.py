@@ -20,7 +20,9 @@ def network():
 def images():
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (11, 28, 28), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 10, (11,), generator=generator), MNIST, "cpu")
+    return Images(
+        pixels, torch.randint(0, 10, (11,), generator=generator), MNIST.source.mean, MNIST.source.std
+    )
 
 
 def naive_descriptor(network, image, label, scales):
@@ -44,7 +46,7 @@ def naive_descriptor(network, image, label, scales):
 
 @pytest.mark.parametrize("length", [10, 20, 30, 80, 90])
 def test_pooled_scores_equal_single_image_autograd(network, images, length):
-    scales = MNIST.scales[length]
+    scales = MNIST.lengths[length]
     described = describe(network, images, scales, 4, lambda p, labels: p.scores(labels))
     assert described.shape == (11, length, 2)
     for i, (image, label) in enumerate(images.batches(1)):
@@ -54,7 +56,7 @@ def test_pooled_scores_equal_single_image_autograd(network, images, length):
 
 
 def test_batch_size_and_several_labels_do_not_mix_images(network, images):
-    scales = MNIST.scales[80]
+    scales = MNIST.lengths[80]
     channels = [lambda p, labels: p.scores(labels), lambda p, labels: p.scores(predicted_label(p, labels))]
     whole = describe(network, images, scales, 11, *channels)
     single = describe(network, images, scales, 1, *channels)
@@ -65,7 +67,7 @@ def test_batch_size_and_several_labels_do_not_mix_images(network, images):
 
 def test_label_rules(network, images):
     inputs, labels = next(images.batches(11))
-    one_pass = ForwardPass(network, inputs, MNIST.scales[30])
+    one_pass = ForwardPass(network, inputs, MNIST.lengths[30])
     assert torch.equal(true_label(one_pass, labels), labels)
     assert torch.equal(predicted_label(one_pass, labels), network(inputs).argmax(1))
 
@@ -106,14 +108,11 @@ class WithoutClosedForm(torch.nn.Module):
     def forward(self, images, tap):
         return self.network(images, tap)
 
-    def pooled_gradients(self, activations, cotangents, scales):
-        return {}
-
 
 @pytest.mark.parametrize("length", [10, 20, 30, 80, 90])
 def test_class_scores_equal_the_scores_of_each_class(network, images, length):
     inputs, _ = next(images.batches(11))
-    scales = MNIST.scales[length]
+    scales = MNIST.lengths[length]
     for model in (network, WithoutClosedForm(network)):
         one_pass = ForwardPass(model, inputs, scales)
         every = one_pass.class_scores()

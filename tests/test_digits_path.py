@@ -14,8 +14,10 @@ import pytest
 import torch
 from conftest import ROOT, call, read_csv, run, snapshot
 
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
-from fisher_al.method.registry import METHOD_KINDS, UNCERTAIN, parse_method
+from fisher_al.method.fisher_kernel import NearestLabel
+from fisher_al.method.registry import METHODS as ALL_METHODS
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
@@ -74,9 +76,9 @@ def test_pool_file(digits_folder):
 
 def test_every_method_and_length_is_in_the_campaign():
     methods = [parse_method(token, DIGITS) for token in METHODS]
-    of_run_py = {token for token, kind in METHOD_KINDS.items() if not kind.folder}
-    assert {method.kind.token for method in methods} == of_run_py
-    assert {method.length for method in methods} - {0} == DIGITS.scales.keys()
+    of_run_py = {name for name, method in ALL_METHODS.items() if not method.scripts}
+    assert {method.name for method in methods} == of_run_py
+    assert {method.length for method in methods} - {0} == DIGITS.lengths.keys()
 
 
 @pytest.mark.parametrize("token", METHODS)
@@ -102,13 +104,11 @@ def test_files_of_every_iteration(finished, token):
         train = torch.load(layout.descriptors("train", method), weights_only=True)
         assert train.dtype == torch.float32
         assert torch.isfinite(train).all()
-        assert train.shape == (
-            (pool_size,) if method.kind.aug == UNCERTAIN else (pool_size, method.length, 2)
-        )
-    if method.kind.has_scales:
+        assert train.shape == ((pool_size, method.length, 2) if method.has_scales else (pool_size,))
+    if method.has_scales:
         validation = torch.load(layout.descriptors("val", method), weights_only=True)
-        assert validation.shape == (300, method.length, 4 if method.kind.borrows_labels else 2)
-        if method.kind.borrows_labels:
+        assert validation.shape == (300, method.length, 4 if isinstance(method, NearestLabel) else 2)
+        if isinstance(method, NearestLabel):
             _, labels = torch.load(layout.processed("val-split"), weights_only=True)
             assert torch.equal(validation[:, 0, 3], labels.float())
 

@@ -11,10 +11,9 @@ import torch
 from conftest import ROOT, call, snapshot
 from torchvision import datasets
 
-from fisher_al.data.in_memory import load_split
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import save_indices, save_tensors
-from fisher_al.method.registry import parse_method
 from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
 
@@ -138,7 +137,7 @@ def test_broken_pool_or_split(folder, layout):
     refused(folder, "train_ir_10_nr_0.0.pt: truncated", "run.py", *campaign(folder))
     save_tensors(torch.zeros(3), path)
     refused(folder, "train_ir_10_nr_0.0.pt: expected a pair", "gen_descr.py", *step(folder))
-    images, labels = load_split(layout.processed("train-split"), DIGITS)
+    images, labels = DIGITS.source.load_split(layout.processed("train-split"))
     for wrong in (
         (images[:, :20], labels),
         (images, labels + 1),
@@ -201,7 +200,7 @@ def test_half_of_the_validation_split_is_not_replaced(folder, layout):
     assert call("gen_descr.py", *step(folder)).code == 0
     assert snapshot(folder / "DIGITS" / "processed") == before
     layout.processed("val-split").unlink()
-    images, labels = load_split(layout.processed("train-split"), DIGITS)
+    images, labels = DIGITS.source.load_split(layout.processed("train-split"))
     save_tensors((images, labels.flip(0)), layout.processed("train-split"))
     refused(folder, "train-split.pt: its other half is missing", "gen_descr.py", *step(folder))
 

@@ -52,7 +52,7 @@ def test_a_figure_of_the_paper_and_again_from_its_data(folder):
 
     curves, metric = read_json(figures / "mnist-fig2.json", MNIST)
     assert metric == "best"
-    assert [curve.chain.kind for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
+    assert [curve.chain.curve_name for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
     assert curves[3].values.tolist() == [[70, 89, 92], [71, 90, 93]]
     assert curves[1].label == "varR, E=1, K=128"
     again = folder / "again"

@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import ROOT
-from folders import CLASSES, colours, folder_experiment, make_folder
+from folders import CLASSES, colours, folder_experiment, load_prepared, make_folder
 from PIL import Image
 
+import imagenet.experiment
 from fisher_al.data.folder_lists import read_list
-from fisher_al.data.in_memory import load_data, pool_size
 from fisher_al.data.pools import split_holdout, thinned_classes
 from fisher_al.errors import UserError
 from fisher_al.files import storage
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import load_tensors, save_rows
-from imagenet.experiment import EXPERIMENTS, IMAGENET
+from imagenet.experiment import IMAGES
 
 TINY = ROOT.parent / "shared" / "data" / "tiny-imagenet-20.tar"
 
@@ -26,20 +26,24 @@ def root(tmp_path):
 
 
 def layout_of(experiment, tmp_path, ratio=1.0, **changes):
-    return Layout(tmp_path / experiment.name, "run0", ratio, as_lists=True, **changes)
+    return Layout(tmp_path / experiment.name, "run0", ratio, **changes)
 
 
 @pytest.fixture(params=["dali", "torchvision"])
 def data(request, root, tmp_path):
     experiment = folder_experiment(root, tmp_path, "--loader", request.param)
-    return load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    return load_prepared(experiment, layout_of(experiment, tmp_path))
 
 
 def test_classes_sizes_and_name_come_from_the_folder(root, tmp_path):
     experiment = folder_experiment(root, tmp_path)
-    assert (experiment.name, experiment.num_classes, experiment.pool_size) == ("insects and pets", 4, 48)
+    assert (experiment.name, experiment.num_classes, experiment.source.pool_size) == (
+        "insects and pets",
+        4,
+        48,
+    )
     layout = layout_of(experiment, tmp_path)
-    data = load_data(experiment, layout, 0, "cpu")
+    data = load_prepared(experiment, layout)
     assert (len(data.pool), len(data.validation)) == (48, 20)
     assert data.validation is data.test
     lines = (layout.folder / "processed" / "train_list.txt").read_text().splitlines()
@@ -58,8 +62,7 @@ def test_only_all_of_imagenet_is_named_imagenet(tmp_path, monkeypatch):
     assert folder_experiment(tmp_path / "pets", tmp_path).name == "pets"
     for label, name in enumerate(CLASSES):
         (root / "train" / name).rename(root / "train" / f"n{label:08d}")
-    whole = replace(IMAGENET, num_classes=4, pool_size=8)
-    monkeypatch.setitem(EXPERIMENTS.protocols, "ImageNet", whole)
+    monkeypatch.setattr(imagenet.experiment, "IMAGES", replace(IMAGES, num_classes=4, pool_size=8))
     assert folder_experiment(root, tmp_path).name == "ImageNet"
     (root / "train" / "n00000003" / ".hidden").touch()
     assert folder_experiment(tmp_path / "pets", tmp_path).name == "ImageNet"
@@ -83,16 +86,16 @@ def test_half_of_the_classes_is_thinned():
 def test_the_pool_list_is_a_function_of_the_seed(root, tmp_path):
     experiment = folder_experiment(root, tmp_path)
     layout = layout_of(experiment, tmp_path, 4.0, noisy_ratio=0.5)
-    first = load_data(experiment, layout, 0, "cpu").pool.labels
-    text = layout.pool().read_text()
-    assert layout.pool().name == "full_train_list_ir_4_nr_0.5.txt"
-    assert pool_size(experiment, layout) == len(first) == 12 + 12 + 3 + 3
-    layout.pool().unlink()
-    load_data(experiment, layout, 0, "cpu")
-    assert layout.pool().read_text() == text
-    layout.pool().unlink()
-    load_data(experiment, layout, 1, "cpu")
-    assert layout.pool().read_text() != text
+    first = load_prepared(experiment, layout).pool.labels
+    text = layout.pool_list().read_text()
+    assert layout.pool_list().name == "full_train_list_ir_4_nr_0.5.txt"
+    assert experiment.source.count(layout.pool_list()) == len(first) == 12 + 12 + 3 + 3
+    layout.pool_list().unlink()
+    load_prepared(experiment, layout)
+    assert layout.pool_list().read_text() == text
+    layout.pool_list().unlink()
+    load_prepared(experiment, layout, 1)
+    assert layout.pool_list().read_text() != text
 
 
 def test_images_keep_their_labels_in_any_order_and_share(data):
@@ -117,7 +120,7 @@ def test_training_images_are_cropped_and_mirrored_by_the_seed(root, tmp_path):
     Image.fromarray(ramp).convert("RGB").save(path)
     for loader in ("dali", "torchvision"):
         experiment = folder_experiment(root, tmp_path, "--loader", loader)
-        pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+        pool = load_prepared(experiment, layout_of(experiment, tmp_path)).pool
         batches = [torch.zeros(16, dtype=torch.long)]
         [(inputs, _)], [(again, _)] = pool.augmented(batches, 1), pool.augmented(batches, 1)
         [(others, _)] = pool.augmented(batches, 2)
@@ -135,7 +138,7 @@ def test_both_loaders_show_the_centre_alike(root, tmp_path):
     seen = []
     for loader in ("dali", "torchvision"):
         experiment = folder_experiment(root, tmp_path, "--loader", loader)
-        pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+        pool = load_prepared(experiment, layout_of(experiment, tmp_path)).pool
         seen.append(pool[torch.tensor([0])][0])
     assert (seen[0] - seen[1]).abs().max() < 0.1  # of a standard deviation: two ways to interpolate
 
@@ -147,7 +150,7 @@ def test_no_loader_rotates_by_exif(root, tmp_path, loader):
     exif[0x0112] = 6  # to be shown turned by a quarter
     Image.fromarray(ramp).convert("RGB").save(root / "train" / "bee" / "bee 07.jpg", exif=exif)
     experiment = folder_experiment(root, tmp_path, "--loader", loader)
-    pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+    pool = load_prepared(experiment, layout_of(experiment, tmp_path)).pool
     chosen = torch.full((8,), 12 + 7)
     [(augmented, _)] = pool.augmented([chosen], 1)
     for inputs in (pool[chosen][0], augmented):
@@ -157,7 +160,7 @@ def test_no_loader_rotates_by_exif(root, tmp_path, loader):
 
 def test_holdout_splits_every_class(root, tmp_path):
     experiment = folder_experiment(root, tmp_path, "--holdout", 0.4)
-    data = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    data = load_prepared(experiment, layout_of(experiment, tmp_path))
     assert data.validation.labels.bincount().tolist() == [3] * 4
     assert data.test.labels.bincount().tolist() == [2] * 4
     kept, held_out = split_holdout(torch.arange(4).repeat_interleave(5), 0.4, torch.Generator())
@@ -183,7 +186,7 @@ def broken(root, kind):
 @pytest.mark.parametrize("kind", ["truncated", "no image", "missing"])
 def test_a_corrupt_image_is_named(root, tmp_path, loader, kind):
     experiment = folder_experiment(root, tmp_path, "--loader", loader)
-    pool = load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool
+    pool = load_prepared(experiment, layout_of(experiment, tmp_path)).pool
     path = broken(root, kind)
     with pytest.raises(UserError, match=f"{path.name}: cannot be decoded .*--skip-corrupt"):
         list(pool.batches(8))
@@ -192,7 +195,7 @@ def test_a_corrupt_image_is_named(root, tmp_path, loader, kind):
 def test_what_only_pillow_decodes_is_named_or_narrowed_down(root, tmp_path):
     def decode(*options):
         experiment = folder_experiment(root, tmp_path, *options)
-        return list(load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu").pool.batches(8))
+        return list(load_prepared(experiment, layout_of(experiment, tmp_path)).pool.batches(8))
 
     path = broken(root, "GIF")
     with pytest.raises(
@@ -215,10 +218,10 @@ def test_corrupt_images_are_skipped_in_the_lists(root, tmp_path, kind, capsys):
         path = path.rename(path.with_suffix(".txt"))
         experiment = folder_experiment(root, tmp_path)
         with pytest.raises(UserError, match=r"bee 07\.txt: not an image"):
-            load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+            load_prepared(experiment, layout_of(experiment, tmp_path))
     experiment = folder_experiment(root, tmp_path, "--skip-corrupt")
     layout = layout_of(experiment, tmp_path)
-    data = load_data(experiment, layout, 0, "cpu")
+    data = load_prepared(experiment, layout)
     assert len(data.pool) == 47
     assert sum(len(labels) for _, labels in data.pool.batches(10)) == 47
     name = f"train/bee/{path.name}"
@@ -250,14 +253,14 @@ def test_folders_that_do_not_fit_are_named(root, tmp_path):
     (root / "val" / "elk").mkdir()
     experiment = folder_experiment(root, tmp_path)
     with pytest.raises(UserError, match="elk: no class of that name"):
-        load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+        load_prepared(experiment, layout_of(experiment, tmp_path))
     (root / "val" / "elk").rmdir()
-    load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+    load_prepared(experiment, layout_of(experiment, tmp_path))
     moved = make_folder(tmp_path / "elsewhere" / root.name, train=1)
     (moved / "train" / "ant" / "ant 00.png").unlink()
     experiment = folder_experiment(moved, tmp_path)
     with pytest.raises(UserError, match=r"ant 00\.png: not found, but listed in"):
-        load_data(experiment, layout_of(experiment, tmp_path), 0, "cpu")
+        load_prepared(experiment, layout_of(experiment, tmp_path))
 
 
 @pytest.mark.parametrize("mapped_bytes", [0, 2**28])
@@ -278,8 +281,8 @@ def test_tiny_imagenet_is_read(tmp_path):
     with tarfile.open(TINY) as archive:
         archive.extractall(tmp_path, filter="data")
     experiment = folder_experiment(tmp_path / "tiny-imagenet-20", tmp_path)
-    assert (experiment.num_classes, experiment.pool_size) == (20, 10_000)
-    data = load_data(experiment, layout_of(experiment, tmp_path, 10.0), 0, "cpu")
+    assert (experiment.num_classes, experiment.source.pool_size) == (20, 10_000)
+    data = load_prepared(experiment, layout_of(experiment, tmp_path, 10.0))
     assert sorted(data.pool.labels.bincount().tolist()) == [50] * 10 + [500] * 10
     inputs, labels = data.validation[torch.tensor([0, 999])]
     assert labels.tolist() == [0, 19]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fisher_al.data.folder_lists import read_list
-from fisher_al.data.in_memory import load_split
 from fisher_al.errors import UserError
 from fisher_al.files.run_log import last_accuracy, read, stage_entries
 from fisher_al.files.storage import load_indices, save_tensors
@@ -56,7 +55,7 @@ def test_any_content_of_a_tensor_file(tmp_path_factory, content):
         checkpoint = load_checkpoint(path, "make it anew")
         assert isinstance(checkpoint["acc"], (int, float))
     with contextlib.suppress(UserError):
-        images, labels = load_split(path, DIGITS)
+        images, labels = DIGITS.source.load_split(path)
         assert len(images) == len(labels) > 0
 
 

@@ -9,8 +9,9 @@ from hostile import examples, mutated, require_one_line
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
-from fisher_al.method.registry import METHOD_KINDS, parse_method
+from fisher_al.method.registry import METHODS
 from mnist.experiment import DIGITS
 
 OURS = parse_method("gradFmap/20", DIGITS)
@@ -44,12 +45,12 @@ def step(folder, *extra):
 
 numbers = st.one_of(st.integers(), st.integers(0, 20), st.floats()).map(str)
 words = st.one_of(
-    numbers, st.text(max_size=8).filter(lambda text: "\0" not in text), st.sampled_from(sorted(METHOD_KINDS))
+    numbers, st.text(max_size=8).filter(lambda text: "\0" not in text), st.sampled_from(sorted(METHODS))
 )
 OPTIONS = (
     *("-ir", "-nr", "-ens", "-e", "-smp", "-as", "-gbs", "-unsup", "-sub", "-aug", "-b", "-ts", "-dl", "-r"),
     *("--seed", "--gpu", "--run-start", "--run-stop", "--methods", "--iterations", "--epochs", "--lr"),
-    *("--batch-size", "--test-batch-size", "--jobs", "--replicas", "--figure", "--metric", "--accuracy"),
+    *("--batch-size", "--test-batch-size", "--jobs", "--figure", "--metric", "--accuracy"),
     *("--reference", "--dataset", "--cluster-cpus", "--cluster-gpus", "--initial", "--nonsense"),
 )
 given_options = st.lists(st.tuples(st.sampled_from(OPTIONS), st.lists(words, max_size=2)), max_size=3)

@@ -12,23 +12,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import ROOT, call, call_main, snapshot
-from folders import folder_experiment, make_folder
+from folders import folder_experiment, load_prepared, make_folder
 
 import vaal.run
 from fisher_al.commands.run import run_main
-from fisher_al.data.in_memory import load_data
 from fisher_al.distributed import launch
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import load_tensors
-from fisher_al.method.registry import parse_method
 from fisher_al.training.checkpoints import load_checkpoint
-from fisher_al.training.fit import Replica, fit
+from fisher_al.training.fit import fit
 from fisher_al.training.steps import Trainer
-from imagenet.experiment import EXPERIMENTS, IMAGENET
+from imagenet.experiment import DATASETS, IMAGENET
 from mnist.experiment import MNIST
 
 OPTIONS = ("--crop", 32, "--workers", 1, "-ir", 4, "--run-stop", 1, "--epochs", 1)
-RUN = partial(run_main, EXPERIMENTS)
+RUN = partial(run_main, DATASETS)
 OURS = parse_method("gradFmap/768", IMAGENET)
 
 
@@ -62,7 +61,7 @@ def error(main, folder, *arguments):
 
 
 def layout_of(folder):
-    return Layout(folder / "pets", "run0", 4.0, as_lists=True)
+    return Layout(folder / "pets", "run0", 4.0)
 
 
 def test_the_protocol_is_the_papers():
@@ -73,7 +72,7 @@ def test_the_protocol_is_the_papers():
     assert rates == pytest.approx([0.05] + [0.1] * 4 + [0.01] * 4 + [0.001] * 4 + [0.0001] * 2)
     network = IMAGENET.network(1000)
     assert sum(weight.numel() for weight in network.parameters()) == 11_689_512  # torchvision's ResNet-18
-    widths = {length: [network.scales[name] for name in names] for length, names in IMAGENET.scales.items()}
+    widths = {length: [network.scales[name] for name in names] for length, names in IMAGENET.lengths.items()}
     assert widths == {768: [256, 512], 512: [512], 448: [64, 128, 256]}
 
 
@@ -86,7 +85,7 @@ def test_half_precision_steps_agree_with_single(precision):
     for autocast in (None, precision):
         network = MNIST.network(4)
         network.load_state_dict(start.state_dict())
-        trainer = Trainer([network], IMAGENET.training, autocast)
+        trainer = Trainer(network, IMAGENET.training, autocast)
         trainer._scaler = torch.amp.GradScaler("cpu", 2.0**24, enabled=autocast is torch.float16)
         trainer.set_learning_rate(0.05)
         for _ in range(25):
@@ -100,13 +99,12 @@ def test_half_precision_steps_agree_with_single(precision):
 
 def test_training_learns_from_augmented_files(tmp_path):
     experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
-    data = load_data(experiment, Layout(tmp_path / "pets", "run0", 1.0, as_lists=True), 0, "cpu")
+    data = load_prepared(experiment, Layout(tmp_path / "pets", "run0", 1.0))
     torch.manual_seed(0)
-    replica = Replica(
-        experiment.network(4), data.pool, torch.arange(len(data.pool)), torch.Generator().manual_seed(0)
-    )
+    chosen, generator = torch.arange(len(data.pool)), torch.Generator().manual_seed(0)
     schedule = replace(IMAGENET.training, epochs=12, batch_size=16, learning_rate=0.002, warmup_epochs=1)
-    [result] = fit([replica], data.test, schedule, data.validation)
+    network = experiment.network(4)
+    result = fit(network, data.pool, chosen, schedule, generator, data.test, data.validation)
     assert result.acc > 80
     assert result.acc_val == result.acc  # validation and test are the same images
 
@@ -195,7 +193,7 @@ def test_bad_options_are_one_line(folder):
     run_error = partial(error, RUN, folder, *OPTIONS)
     assert "--crop" in run_error("--crop", 31)
     assert "--holdout" in run_error("--holdout", 1)
-    for one_process in (("--jobs", 2), ("--replicas", 2), ("--repair",), ("--cluster", "auto")):
+    for one_process in (("--jobs", 2), ("--repair",), ("--cluster", "auto")):
         assert f"{one_process[0]}: not with --nproc" in run_error("--nproc", 2, *one_process)
     assert "--augment-size 64000" in run_error("--methods", "random")
     assert "crop 32, now 64" in run_error("--crop", 64, "--initial")
@@ -209,7 +207,7 @@ def test_a_broken_list_is_repaired(folder, tmp_path):
     whole = path.read_text()
     path.write_text(whole.replace(" 3\n", " 300\n"))
     arguments = ["run.py", "--datadir", tmp_path, "--imagenetdir", folder / "pets", *OPTIONS, "--initial"]
-    outcome = call(*arguments, "--repair", experiments=EXPERIMENTS)
+    outcome = call(*arguments, "--repair", datasets=DATASETS)
     assert outcome.code == 0, outcome.err
     assert f"broken and deleted, to be made anew: {path}" in outcome.out
     assert path.read_text() == whole

@@ -10,11 +10,12 @@ import torch
 from fisher_al.data.images import Images
 from fisher_al.method.descriptors import ForwardPass
 from fisher_al.method.information import diagonal_information, gaussian_information, trace_correlation
-from fisher_al.method.pseudo_labels import ESTIMATORS, most_dependent_label
+from fisher_al.method.pseudo_labels import most_dependent_label
 from fisher_al.method.views import draw_views
 from mnist.experiment import MNIST
 
 N, C = 3, 4
+ESTIMATORS = {"cor": trace_correlation, "amiFull": gaussian_information, "amiDiag": diagonal_information}
 
 
 def draw(views, channels, seed=0):
@@ -106,14 +107,14 @@ def test_rank_deficient_moments_agree_with_high_rank_formula():
 def make_images(count, seed=0):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.zeros(count, dtype=torch.long), MNIST, "cpu")
+    return Images(pixels, torch.zeros(count, dtype=torch.long), MNIST.source.mean, MNIST.source.std)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_labels_equal_a_plain_search_over_classes(name, monkeypatch):
     torch.manual_seed(0)
     network, images = MNIST.network(10), make_images(5)
-    scales, views = MNIST.scales[30], draw_views(12, (1, 28, 28), torch.Generator().manual_seed(3))
+    scales, views = MNIST.lengths[30], draw_views(12, (1, 28, 28), torch.Generator().manual_seed(3))
     inputs, labels = next(images.batches(5))
     one_pass = ForwardPass(network, inputs, scales)
     chosen = most_dependent_label(ESTIMATORS[name], network, scales, views)(one_pass, labels)
@@ -138,7 +139,8 @@ MEASURE_MEMORY = """
 import resource, torch
 from fisher_al.data.images import Images
 from fisher_al.method.descriptors import describe
-from fisher_al.method.pseudo_labels import ESTIMATORS, most_dependent_label
+from fisher_al.method.information import gaussian_information
+from fisher_al.method.pseudo_labels import most_dependent_label
 from fisher_al.method.views import draw_views
 from mnist.experiment import MNIST
 
@@ -146,10 +148,11 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # GB
 
 before = peak()
-images = Images(torch.zeros(200, 28, 28, dtype=torch.uint8), torch.zeros(200, dtype=torch.long), MNIST, "cpu")
-network, scales = MNIST.network(10), MNIST.scales[80]
+pixels, labels = torch.zeros(200, 28, 28, dtype=torch.uint8), torch.zeros(200, dtype=torch.long)
+images = Images(pixels, labels, MNIST.source.mean, MNIST.source.std)
+network, scales = MNIST.network(10), MNIST.lengths[80]
 views = draw_views(128, (1, 28, 28), torch.Generator().manual_seed(0))
-rule = most_dependent_label(ESTIMATORS["amiFull"], network, scales, views)
+rule = most_dependent_label(gaussian_information, network, scales, views)
 describe(network, images, scales, 10**6, lambda one, labels: one.scores(rule(one, labels)))
 print(peak() - before)
 """

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from fisher_al.experiment import find_method, parse_method
 from fisher_al.files.layout import Layout
-from fisher_al.method.registry import find_method, parse_method
 from mnist.experiment import MNIST
 
 FOLDER = Path("local_data/MNIST")
@@ -46,6 +46,6 @@ def test_stage_options_and_method_tokens_name_the_same_methods():
     for token in MNIST.methods:
         method = parse_method(token, MNIST)
         assert method.token == token
-        assert find_method(method.kind.sub, method.kind.aug, method.length, MNIST) == method
+        assert find_method(method.sub, method.aug, method.length, MNIST) == method
     assert parse_method("gradFmap", MNIST).length == 80
     assert find_method("none", "topKandPcc", 20, MNIST).token == "none/20"

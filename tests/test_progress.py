@@ -8,10 +8,10 @@ import pytest
 from conftest import call, snapshot
 
 from fisher_al.errors import UserError
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
 from fisher_al.files.run_log import append, last_accuracy, logged, read, stage_entries
-from fisher_al.method.registry import parse_method
 from mnist.experiment import DIGITS
 
 METHODS = ("random", "none/20", "varMC")
@@ -86,22 +86,19 @@ def test_a_torn_line_costs_only_itself(tmp_path):
     assert len(path.read_text().splitlines()) == 5
 
 
-def test_stages_side_by_side_share_the_time_and_a_failed_one_is_not_noted(tmp_path):
-    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    with logged(paths, "main_descr", batch=0) as notes:
-        for note, accuracy in zip(notes, (1.0, 2.0), strict=True):
-            note["acc"] = accuracy
-    [first], [second] = map(read, paths)
-    assert first["seconds"] == second["seconds"]
-    assert (first["acc"], second["acc"]) == (1, 2)
+def test_a_failed_stage_is_not_noted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with logged(path, "main_descr", batch=0) as note:
+        note["acc"] = 1.0
 
     def fail():
-        with logged(paths, "main_descr", batch=1):
+        with logged(path, "main_descr", batch=1):
             raise UserError("no")
 
     with pytest.raises(UserError, match="no"):
         fail()
-    assert len(read(paths[0])) == 1
+    [entry] = read(path)
+    assert (entry["batch"], entry["acc"]) == (0, 1)
 
 
 def test_status_tells_every_state_and_changes_nothing(folder):
@@ -174,28 +171,12 @@ def test_cost_without_logs_or_with_data(tmp_path):
 
 
 def test_ensembles_cost_what_their_members_cost_together(tmp_path):
-    from fisher_al.commands.options import Parser, add_figure_options
-    from fisher_al.commands.plan import make_chains
+    from fisher_al.commands.options import CampaignOptions
+    from fisher_al.commands.plan import campaign_chains
     from fisher_al.results.cost import collect_costs
-    from mnist.experiment import EXPERIMENTS
 
-    parser = Parser("")
-    add_figure_options(parser, EXPERIMENTS)
-    args = parser.parse_args(
-        [
-            "--dataset",
-            "DIGITS",
-            "--datadir",
-            str(tmp_path),
-            "--methods",
-            "varMC",
-            "-ens",
-            "2",
-            "--run-stop",
-            "2",
-        ]
-    )
-    chains = [replace(chain, iterations=3) for chain in make_chains(DIGITS, args, "cpu")]
+    options = CampaignOptions(datadir=tmp_path, methods=("varMC",), ensemble_size=(2,), run_stop=2)
+    chains = [replace(chain, iterations=3) for chain in campaign_chains(DIGITS, options)]
     for chain, scale in zip(chains, (1, 3), strict=True):
         for batch in (0, 1):
             for member in chain.members:

@@ -31,7 +31,7 @@ def test_table_of_methods_is_the_registry():
 
 def recorded_curves(figure: str) -> dict[str, Curve]:
     curves, _ = read_json(ROOT / "images" / f"mnist-{figure}.json", MNIST)
-    return {curve.chain.kind: curve for curve in curves}
+    return {curve.chain.curve_name: curve for curve in curves}
 
 
 def published_saving(figure: str, other: str, accuracy: float) -> float:

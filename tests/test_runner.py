@@ -13,13 +13,14 @@ import torch
 from conftest import ROOT, call, snapshot
 
 from fisher_al.commands.run import report_failures
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
 from fisher_al.files.storage import save_tensors
-from fisher_al.method.registry import parse_method
 from fisher_al.running import runner
 from fisher_al.running.runner import KILLED, run_tasks
-from fisher_al.running.tasks import InitialModel, Outcome
+from fisher_al.running.tasks import InitialTask, Outcome
+from fisher_al.stages.unsup import InitialModel
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 
@@ -89,12 +90,12 @@ def campaign(folder, *extra):
     return ("--dataset", "DIGITS", "--datadir", folder, *size, *extra)
 
 
-def test_runs_that_train_side_by_side_do_without_a_broken_one(folder):
+def test_a_broken_chain_leaves_the_others_alone(folder):
     shutil.copytree(folder / "DIGITS" / "run0", folder / "DIGITS" / "run1")
     assert call("run.py", *campaign(folder, "--run-stop", 3, "--run-start", 2, "--initial")).code == 0
     broken = Layout(folder / "DIGITS", "run1", 10.0).initial_checkpoint()
     broken.write_bytes(broken.read_bytes()[:1000])
-    outcome = call("run.py", *campaign(folder, "--run-stop", 3, "--methods", "random", "--replicas", 3))
+    outcome = call("run.py", *campaign(folder, "--run-stop", 3, "--methods", "random"))
     assert outcome.code == 2
     assert re.search(r"run1 ir 10 random: .*init_unsup.*truncated.*run\.py --repair", outcome.err)
     assert "2/3" in outcome.out  # the results of the others are told
@@ -106,13 +107,13 @@ def test_runs_that_train_side_by_side_do_without_a_broken_one(folder):
     assert reached == [True, False, True]
 
 
-def test_runs_that_train_side_by_side_do_without_a_diverged_one(folder):
+def test_a_diverged_chain_leaves_the_others_alone(folder):
     shutil.copytree(folder / "DIGITS" / "run0", folder / "DIGITS" / "run1")
     path = Layout(folder / "DIGITS", "run1", 10.0).initial_checkpoint()
     checkpoint = load_checkpoint(path, "")
     checkpoint["state_dict"]["fc1.weight"] *= 1e38
     save_tensors(checkpoint, path)
-    outcome = call("run.py", *campaign(folder, "--run-stop", 2, "--methods", "random", "--replicas", 2))
+    outcome = call("run.py", *campaign(folder, "--run-stop", 2, "--methods", "random"))
     assert outcome.code == 2
     told = r"run1 ir 10 random b=1: the loss became NaN or infinite in epoch 1 at learning rate 0\.05"
     assert re.search(told, outcome.err)
@@ -123,7 +124,8 @@ def test_runs_that_train_side_by_side_do_without_a_diverged_one(folder):
 
 
 def test_expected_failures_are_told_beside_unexpected_ones(folder, capsys):
-    task = InitialModel(DIGITS, Layout(folder, "run0", 10.0), 0, DIGITS.pretraining, 0, "cpu")
+    layout = Layout(folder, "run0", 10.0)
+    task = InitialTask(InitialModel(DIGITS, layout, 0, DIGITS.pretraining, 0, "cpu"))
     failed = [(task, Outcome(error="disk full")), (task, Outcome(error="'x'", trace="Traceback: KeyError"))]
     assert report_failures(failed) == 1
     told = capsys.readouterr().err

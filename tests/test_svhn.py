@@ -15,22 +15,23 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.method import descriptors
 from fisher_al.method.descriptors import ForwardPass
-from fisher_al.method.registry import METHOD_KINDS, parse_method
-from fisher_al.method.uncertainty import UNCERTAINTIES, statistics_in_blocks
+from fisher_al.method.registry import METHODS as ALL_METHODS
+from fisher_al.method.uncertainty import statistics_in_blocks
 from fisher_al.results.published import published_mean
 from svhn.custom_datasets import svhn as svhn_files
 from svhn.custom_datasets.svhn import read_svhn
 from svhn.custom_models.resnet10 import ResNet10
-from svhn.experiment import EXPERIMENTS, SVHN
+from svhn.experiment import DATASETS, SVHN
 
 COUNTS = {"train": 80, "extra": 120, "test": 40}
 METHODS = [
-    f"{kind.token}/256" if kind.has_scales else kind.token
-    for kind in METHOD_KINDS.values()
-    if not kind.folder
+    f"{method.name}/256" if method.has_scales else method.name
+    for method in ALL_METHODS.values()
+    if not method.scripts
 ]
 
 
@@ -88,7 +89,7 @@ def common(folder, *extra, pool=120, per_class=4):
 
 
 def svhn(script, *arguments):
-    return call(script, *arguments, experiments=EXPERIMENTS)
+    return call(script, *arguments, datasets=DATASETS)
 
 
 def test_other_files_are_refused_unless_allowed(folder):
@@ -179,7 +180,7 @@ def test_network_is_torchvisions(network):
         logits = network(images, lambda name, a: taps.setdefault(name, a))
         torch.testing.assert_close(logits, reference.eval()(images), atol=1e-5, rtol=1e-4)
     assert {name: activation.shape[1] for name, activation in taps.items()} == network.scales
-    assert [sum(network.scales[name] for name in SVHN.scales[length]) for length in (768, 256, 512)] == [
+    assert [sum(network.scales[name] for name in SVHN.lengths[length]) for length in (768, 256, 512)] == [
         768,
         256,
         512,
@@ -205,7 +206,7 @@ def test_dropout_after_both_relus_of_every_block(network):
 def test_scores_equal_single_image_autograd(network, length, monkeypatch):
     # the classes' gradients in several parts: 4 images x 256 channels x 2 x 2 positions x 3 classes
     monkeypatch.setattr(descriptors, "GRADIENTS_AT_ONCE", 3 * 4 * 256 * 2 * 2)
-    scales = SVHN.scales[length]
+    scales = SVHN.lengths[length]
     images, labels = torch.randn(4, 3, 32, 32), torch.tensor([3, 1, 4, 1])
     one_pass = ForwardPass(network, images, scales)
     scores, every = one_pass.scores(labels), one_pass.class_scores()
@@ -242,7 +243,7 @@ def test_every_method(finished, token):
     _, labels = torch.load(layout.pool(), weights_only=True)
     assert len(set(indices.tolist())) == 10
     assert indices.max() < len(labels)
-    if method.kind.has_scales:
+    if method.has_scales:
         descriptors = torch.load(layout.descriptors("train", method), weights_only=True)
         assert descriptors.shape == (len(labels), 256, 2)
         assert torch.isfinite(descriptors).all()
@@ -256,9 +257,9 @@ def test_sizes_cannot_change_under_the_runs(finished):
 
 def test_uncertainty_of_a_network_with_dropout_in_blocks(network, finished):
     images = torch.load(finished / "SVHN-unverified/processed/test.pt", weights_only=True)
-    data = Images(images[0][:12], images[1][:12], SVHN, "cpu")
+    data = Images(images[0][:12], images[1][:12], SVHN.source.mean, SVHN.source.std)
     generator = torch.Generator().manual_seed(0)
-    blocks = list(statistics_in_blocks(network, data, UNCERTAINTIES["stdMC"], 8, 32, generator))
+    blocks = list(statistics_in_blocks(network, data, ALL_METHODS["stdMC"].statistics, 8, 32, generator))
     assert [len(block) for block in blocks] == [4, 4, 4]
     statistics = torch.cat(blocks)
     assert statistics.shape == (12, 10, 2)

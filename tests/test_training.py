@@ -1,4 +1,4 @@
-"""Training: schedule, evaluation, which epoch is kept, replicas, and the rotation task."""
+"""Training: schedule, evaluation, which epoch is kept, and rotations."""
 
 from dataclasses import replace
 
@@ -9,12 +9,11 @@ import torch.nn.functional as F
 
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
-from fisher_al.experiment import Schedule
 from fisher_al.method.predictions import predict
 from fisher_al.training.evaluation import BestSoFar, evaluate
-from fisher_al.training.fit import Replica, _Batches, divergence, fit
+from fisher_al.training.fit import TrainingBatches, divergence, fit
 from fisher_al.training.objectives import classification, rotation
-from fisher_al.training.steps import Trainer
+from fisher_al.training.schedule import Schedule
 from mnist.experiment import MNIST
 
 
@@ -25,7 +24,7 @@ def make_images(count, seed):
     pixels = torch.randint(0, 60, (count, 28, 28), generator=generator)
     for pixel, label in zip(pixels, labels, strict=True):
         pixel[9 * label : 9 * label + 9] += 150
-    return Images(pixels.to(torch.uint8), labels, MNIST, "cpu")
+    return Images(pixels.to(torch.uint8), labels, MNIST.source.mean, MNIST.source.std)
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def test_fit_equals_a_plain_loop(network):
                     weight -= (0.05 if epoch < 3 else 0.005) * momentum[name]
         accuracies.append(evaluate(reference, test))
 
-    [result] = fit([Replica(network, train, chosen, torch.Generator().manual_seed(7))], test, schedule)
+    result = fit(network, train, chosen, schedule, torch.Generator().manual_seed(7), test)
     best = max(accuracies)
     expected = {"acc": best, "acc_last": accuracies[-1]}
     assert result.accuracies == pytest.approx(expected)
@@ -75,10 +74,13 @@ def test_fit_learns_and_keeps_the_best_epoch(network):
     train, test, validation = make_images(60, 0), make_images(100, 1), make_images(50, 2)
     schedule = Schedule(epochs=8, batch_size=10, learning_rate=0.05, milestones=())
     seen = []
-    [result] = fit(
-        [Replica(network, train, torch.arange(60), torch.Generator().manual_seed(0))],
-        test,
+    result = fit(
+        network,
+        train,
+        torch.arange(60),
         schedule,
+        torch.Generator().manual_seed(0),
+        test,
         validation,
         on_epoch=lambda epoch, accuracy: seen.append((epoch, accuracy)),
     )
@@ -94,12 +96,12 @@ def test_fit_learns_and_keeps_the_best_epoch(network):
 def test_training_that_only_harms_keeps_epoch_zero(network):
     images = make_images(60, 0)
     good = Schedule(epochs=10, batch_size=10, learning_rate=0.05, milestones=())
-    replica = Replica(network, images, torch.arange(60), torch.Generator().manual_seed(0))
-    fit([replica], images, good)
+    generator = torch.Generator().manual_seed(0)
+    fit(network, images, torch.arange(60), good, generator, images)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     bad = Schedule(epochs=2, batch_size=10, learning_rate=1e4, milestones=())
     accuracy = evaluate(network, images)
-    [result] = fit([replica], images, bad)
+    result = fit(network, images, torch.arange(60), bad, generator, images)
     assert result.epoch == 0
     assert result.acc == accuracy > result.acc_last
     assert all(torch.equal(weight, before[name]) for name, weight in result.state_dict.items())
@@ -118,12 +120,12 @@ class Scripted(torch.nn.Module):
         return F.one_hot(torch.tensor([self.predictions[float(image.mean())] for image in inputs]), 3).float()
 
 
-@pytest.mark.parametrize("task", [classification, rotation])
-def test_best_so_far_equals_whole_passes(task):
+@pytest.mark.parametrize("objective", [classification, rotation])
+def test_best_so_far_equals_whole_passes(objective):
     images = make_images(50, 0)
-    rest = BestSoFar(images, task, batch_size=7)
+    rest = BestSoFar(images, objective, batch_size=7)
     networks = [MNIST.network(4) for _ in range(30)]
-    accuracies = [evaluate(network, images, task, 50) for network in networks]
+    accuracies = [evaluate(network, images, objective, 50) for network in networks]
     assert len(set(accuracies)) > 3
     for i, network in enumerate(networks):
         found = rest.accuracy(network, to_the_end=i % 5 == 4)
@@ -154,8 +156,8 @@ def test_accuracy_is_of_the_epoch_best_on_validation(network):
     def result(epochs):
         copied = MNIST.network(10)
         copied.load_state_dict(network.state_dict())
-        replica = Replica(copied, train, torch.arange(60), torch.Generator().manual_seed(0))
-        [result] = fit([replica], test, replace(schedule, epochs=epochs), validation)
+        shortened, generator = replace(schedule, epochs=epochs), torch.Generator().manual_seed(0)
+        result = fit(copied, train, torch.arange(60), shortened, generator, test, validation)
         return result, evaluate(copied, test), evaluate(copied, validation)
 
     _, tests, validations = zip(*map(result, range(7)), strict=True)
@@ -165,44 +167,16 @@ def test_accuracy_is_of_the_epoch_best_on_validation(network):
     assert found.acc_val == tests[validations.index(max(validations))]
 
 
-def test_replicas_side_by_side_equal_one_after_another():
-    schedule = Schedule(epochs=3, batch_size=8, learning_rate=0.05, milestones=(3,), weight_decay=1e-3)
-    test, validation = make_images(50, 7), make_images(30, 8)
-
-    def replicas():
-        for r in range(3):
-            torch.manual_seed(r)
-            train, chosen = make_images(30 + r, r), torch.arange(r, 20 + r)
-            yield Replica(MNIST.network(10), train, chosen, torch.Generator().manual_seed(r))
-
-    alone = [fit([replica], test, schedule, validation)[0] for replica in replicas()]
-    together = fit(list(replicas()), test, schedule, validation)
-    for one, other in zip(alone, together, strict=True):
-        assert one.accuracies == pytest.approx(other.accuracies)
-        assert one.epoch == other.epoch
-        for name, weight in one.state_dict.items():
-            torch.testing.assert_close(other.state_dict[name], weight, atol=1e-5, rtol=1e-4)
-    weights = [result.state_dict["fc1.weight"] for result in together]
-    assert weights[0].untyped_storage().nbytes() == weights[0].nbytes  # no slice of what replicas share
-    assert not torch.equal(weights[0], weights[1])
-
-
 def test_one_image_left_over_is_joined_by_the_first():
     normalised = torch.nn.Sequential(MNIST.network(10), torch.nn.BatchNorm1d(10))
     train, schedule = make_images(9, 0), Schedule(epochs=1, batch_size=4, learning_rate=0.01, milestones=())
-    replica = Replica(normalised, train, torch.arange(9), torch.Generator().manual_seed(0))
-    batches = _Batches([replica], 4, classification)
+    generator = torch.Generator().manual_seed(0)
+    batches = TrainingBatches(normalised, train, torch.arange(9), 4, generator)
     order = torch.tensor([8, 3, 1, 0, 2, 7, 6, 5, 4])
-    assert [batch.tolist() for batch in batches._split(order)] == [[8, 3, 1, 0], [2, 7, 6, 5], [4, 8]]
-    fit([replica], train, schedule)
+    assert [batch.tolist() for batch in batches.split(order)] == [[8, 3, 1, 0], [2, 7, 6, 5], [4, 8]]
+    fit(normalised, train, torch.arange(9), schedule, generator, train)
     with pytest.raises(UserError, match="every process needs 2"):
-        fit([replace(replica, chosen=torch.arange(1))], train, schedule)
-
-
-def test_networks_with_buffers_are_not_stacked():
-    networks = [torch.nn.Sequential(torch.nn.BatchNorm2d(1), MNIST.network(10)) for _ in range(2)]
-    with pytest.raises(ValueError, match="buffers"):
-        Trainer(networks, MNIST.training)
+        fit(normalised, train, torch.arange(1), schedule, generator, train)
 
 
 def test_evaluate_and_predict_do_not_depend_on_batch_size(network):
@@ -222,24 +196,21 @@ def test_rotation_shows_all_four_copies():
     assert quarters.bincount().tolist() == [3, 3, 3, 3]
 
 
-def test_a_diverged_network_stops_with_its_epoch_and_leaves_its_replicas_alone(network):
+def test_a_diverged_network_stops_with_its_epoch(network):
     train, test = make_images(40, 0), make_images(30, 1)
     schedule = Schedule(epochs=3, batch_size=8, learning_rate=0.05, milestones=(2,))
-
-    def replica(seed, scale=1.0):
-        torch.manual_seed(seed)
-        other = MNIST.network(10)
-        other.fc1.weight.data *= scale
-        return Replica(other, train, torch.arange(20), torch.Generator().manual_seed(seed))
-
-    [alone] = fit([replica(1)], test, schedule)
+    network.fc1.weight.data *= 1e30
     epochs = []
-    [diverged] = fit([replica(2, 1e30)], test, schedule, on_epoch=lambda epoch, _: epochs.append(epoch))
+    diverged = fit(
+        network,
+        train,
+        torch.arange(20),
+        schedule,
+        torch.Generator().manual_seed(2),
+        test,
+        on_epoch=lambda epoch, _: epochs.append(epoch),
+    )
     assert (diverged.diverged_in, epochs) == (1, [0, 1])  # the other epochs are not trained
-    first, second = fit([replica(2, 1e30), replica(1)], test, schedule)
-    assert first.diverged_in == 1
-    assert second.diverged_in is None
-    assert second.acc == pytest.approx(alone.acc)
-    assert divergence("run0 b=1", replace(first, diverged_in=2), schedule).startswith(
+    assert divergence("run0 b=1", replace(diverged, diverged_in=2), schedule).startswith(
         "run0 b=1: the loss became NaN or infinite in epoch 2 at learning rate 0.005; "
     )

@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from scipy import stats
 
 from fisher_al.data.images import Images
-from fisher_al.method.uncertainty import UNCERTAINTIES, byte_dropout, statistics_in_blocks
+from fisher_al.method.registry import METHODS
+from fisher_al.method.uncertainty import byte_dropout, statistics_in_blocks
 from mnist.experiment import MNIST
 
 
 def test_variation_ratio_by_hand():
     votes = torch.tensor([[0, 1], [0, 1], [0, 2], [1, 2]])  # four passes over two images
     probabilities = 0.7 * F.one_hot(votes, 3).float() + 0.1
-    uncertainty = UNCERTAINTIES["varMC"]
+    uncertainty = METHODS["varMC"]
     statistics = uncertainty.statistics(probabilities)
     assert statistics.shape == (2, 3, 2)
     assert uncertainty.score(statistics).tolist() == pytest.approx([0.25, 0.5])
@@ -40,13 +41,13 @@ def test_entropies_equal_scipys(make):
     each = stats.entropy(p.double().numpy(), base=2, axis=2).mean(0)
     spread = np.std(p.double().numpy(), axis=0).mean(1)
     for name, expected in (("entMC", total), ("baldMC", total - each), ("stdMC", spread)):
-        uncertainty = UNCERTAINTIES[name]
+        uncertainty = METHODS[name]
         np.testing.assert_allclose(uncertainty.score(uncertainty.statistics(p)), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", UNCERTAINTIES)
+@pytest.mark.parametrize("name", ["varMC", "entMC", "baldMC", "stdMC"])
 def test_every_uncertainty_is_finite_and_never_lower_for_doubt(name):
-    uncertainty = UNCERTAINTIES[name]
+    uncertainty = METHODS[name]
     statistics = uncertainty.statistics(degenerate_probabilities())
     assert statistics.shape == (4, 4, 2)
     score = uncertainty.score(statistics)
@@ -59,7 +60,7 @@ def test_every_uncertainty_is_finite_and_never_lower_for_doubt(name):
 def test_entropy_of_an_ensemble_is_that_of_all_its_passes():
     p = random_probabilities()
     for name in ("varMC", "entMC", "baldMC"):
-        uncertainty = UNCERTAINTIES[name]
+        uncertainty = METHODS[name]
         members = [uncertainty.statistics(part) for part in (p[:3], p[3:6])]
         together = uncertainty.score(uncertainty.statistics(p[:6]))
         torch.testing.assert_close(uncertainty.score(sum(members) / 2), together, atol=1e-5, rtol=0)
@@ -86,7 +87,7 @@ def test_byte_dropout_drops_as_often_as_it_should(probability):
 def test_ensemble_members_are_averaged_before_the_formula():
     certain_of_0 = torch.tensor([[[1.0, 0.0]]])
     certain_of_1 = torch.tensor([[[0.0, 1.0]]])
-    uncertainty = UNCERTAINTIES["varMC"]
+    uncertainty = METHODS["varMC"]
     statistics = [uncertainty.statistics(p) for p in (certain_of_0, certain_of_1)]
     assert uncertainty.score(sum(statistics) / 2).tolist() == [0.5]
 
@@ -95,10 +96,12 @@ def test_sampling_agrees_with_plain_dropout():
     torch.manual_seed(0)
     network = MNIST.network(10)
     pixels = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8)
-    images = Images(pixels, torch.zeros(3, dtype=torch.long), MNIST, "cpu")
+    images = Images(pixels, torch.zeros(3, dtype=torch.long), MNIST.source.mean, MNIST.source.std)
     samples = 4000
     generator = torch.Generator().manual_seed(1)
-    blocks = statistics_in_blocks(network, images, UNCERTAINTIES["varMC"], samples, 2 * samples, generator)
+    blocks = statistics_in_blocks(
+        network, images, METHODS["varMC"].statistics, samples, 2 * samples, generator
+    )
     sampled = torch.cat(list(blocks))
 
     inputs = next(images.batches(3))[0].repeat(100, 1, 1, 1)
@@ -121,12 +124,12 @@ def test_masks_repeat_with_the_seed_and_differ_between_images():
     torch.manual_seed(0)
     network = MNIST.network(10)
     pixels = torch.randint(0, 256, (1, 28, 28), dtype=torch.uint8).repeat(6, 1, 1)
-    images = Images(pixels, torch.zeros(6, dtype=torch.long), MNIST, "cpu")
+    images = Images(pixels, torch.zeros(6, dtype=torch.long), MNIST.source.mean, MNIST.source.std)
 
     def sample(seed):
         generator = torch.Generator().manual_seed(seed)
         return torch.cat(
-            list(statistics_in_blocks(network, images, UNCERTAINTIES["varMC"], 8, 24, generator))
+            list(statistics_in_blocks(network, images, METHODS["varMC"].statistics, 8, 24, generator))
         )
 
     assert torch.equal(sample(0), sample(0))

@@ -10,9 +10,9 @@ from conftest import call, call_main, read_csv, snapshot
 import vaal.main
 import vaal.results
 import vaal.run
+from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import save_tensors
-from fisher_al.method.registry import parse_method
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
 from vaal.protocol import Protocol

@@ -156,13 +156,22 @@ def test_batches_are_whole_passes():
 
 def test_images_of_the_auto_encoder():
     pixels, labels = torch.randint(0, 256, (5, 28, 28), dtype=torch.uint8), torch.zeros(5, dtype=torch.long)
-    small = vae_images(Images(pixels, labels, DIGITS, "cpu"), DIGITS)
+    small = vae_images(
+        Images(pixels, labels, DIGITS.source.mean, DIGITS.source.std), DIGITS.source.mean, DIGITS.source.std
+    )
     assert small.dtype == torch.uint8
     assert torch.equal(small, F.pad(pixels, (2, 2, 2, 2)).unsqueeze(1))
     colours = torch.randint(0, 256, (5, 32, 32, 3), dtype=torch.uint8)
-    assert torch.equal(vae_images(Images(colours, labels, SVHN, "cpu"), SVHN), colours.permute(0, 3, 1, 2))
+    assert torch.equal(
+        vae_images(
+            Images(colours, labels, SVHN.source.mean, SVHN.source.std), SVHN.source.mean, SVHN.source.std
+        ),
+        colours.permute(0, 3, 1, 2),
+    )
     large = torch.full((5, 64, 48, 3), 200, dtype=torch.uint8)
-    assert vae_images(Images(large, labels, SVHN, "cpu"), SVHN).unique().tolist() == [200]
+    assert vae_images(
+        Images(large, labels, SVHN.source.mean, SVHN.source.std), SVHN.source.mean, SVHN.source.std
+    ).unique().tolist() == [200]
     inputs = as_inputs(small)
     assert inputs.shape == (5, 1, 32, 32)
     assert inputs.max() == small.max() / 255

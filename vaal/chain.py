@@ -12,6 +12,7 @@ from fisher_al.chain import Chain
 from fisher_al.errors import UserError
 from fisher_al.files.run_log import MAIN_DESCR, logged
 from fisher_al.files.storage import save_indices
+from fisher_al.method.acquisition import unlabeled_indices
 from fisher_al.method.network import seeded_network
 from fisher_al.running.tasks import ChainTask, OnProgress
 from fisher_al.stages.main_descr import load_labeled, require_budget, select
@@ -22,7 +23,7 @@ from vaal.images import vae_images
 from vaal.model import VAE, Discriminator
 from vaal.protocol import Protocol
 from vaal.sampler import discriminator_outputs, pick
-from vaal.solver import Adversaries, train_round, unlabeled_indices
+from vaal.solver import Adversaries, train_round
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class VaalChain(Chain):
     @property
     def settings(self) -> dict[str, object]:
         settings = {"seed": self.seed, "augment_size": self.budget, **asdict(self.protocol)}
-        return settings | self.experiment.input_settings
+        return settings | self.experiment.source.input_settings
 
     def fresh_layers(self, network: nn.Module) -> tuple[str, ...]:
         return tuple(name for name, layer in network.named_modules() if isinstance(layer, nn.Linear))
@@ -51,8 +52,10 @@ class VaalChain(Chain):
 class VaalTask(ChainTask):
     """One chain to carry through to its last round."""
 
+    work: VaalChain
+
     def run(self, on_progress: OnProgress) -> None:
-        [chain] = self.chains
+        chain = self.work
         images = None
         for batch in range(self.done, chain.iterations):
 
@@ -61,15 +64,21 @@ class VaalTask(ChainTask):
                 on_progress(f"{self.name}: b={batch + 1}, iteration {of_all}, {accuracy:.1f}%")
 
             if images is None:
-                images = vae_images(chain.load_data().pool, chain.experiment)
-            with logged([chain.log], MAIN_DESCR, batch=batch, member=0) as [note]:
+                images = pool_images(chain)
+            with logged(chain.log, MAIN_DESCR, batch=batch, member=0) as note:
                 note.update(run_round(chain, batch, images, on_iteration).accuracies)
+
+
+def pool_images(chain: VaalChain) -> Tensor:
+    """The pool as the auto-encoder sees it."""
+    source = chain.experiment.source
+    return vae_images(chain.load_data().pool, source.mean, source.std)
 
 
 def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoch | None = None) -> FitResult:
     """Label the picks after `batch`, train anew on all labels, and write batch + 1: index list, checkpoint.
 
-    images : the pool as the auto-encoder sees it, from `vae_images`. The checkpoint also holds the next
+    images : those of `pool_images`. The checkpoint also holds the next
     picks, since the auto-encoder that they come from ends with the round.
     """
     data, protocol = chain.load_data(), chain.protocol
@@ -79,7 +88,7 @@ def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoc
     unlabeled = unlabeled_indices(labeled, len(data.pool))
     if not len(unlabeled):
         raise UserError(
-            f"--augment-size {chain.budget}: batch {batch + 1} labels all of {chain.layout.pool()}, and the "
+            f"--augment-size {chain.budget}: batch {batch + 1} labels all of {chain.pool_path}, and the "
             "discriminator needs unlabeled images; choose a smaller budget or fewer --iterations"
         )
     network = chain.load_model(0, 0)

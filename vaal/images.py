@@ -6,23 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fisher_al.data.images import Images
-from fisher_al.experiment import Experiment
+from fisher_al.data.images import ChannelValues, Images
 
 SIZE = 32
 _BATCH = 250
 
 
-def vae_images(images: Images, experiment: Experiment) -> Tensor:
+def vae_images(images: Images, mean: ChannelValues, std: ChannelValues) -> Tensor:
     """All images as one uint8 tensor (N, C, 32, 32): smaller ones padded with zeros, larger ones resized.
 
-    Made from the normalised inputs of the task network, so that it does not matter how images are stored.
+    Made from the inputs of the task network, which `mean` and `std` normalised, however images are stored.
     """
-    mean, std = (
-        torch.tensor(values, device=images.device).view(1, -1, 1, 1)
-        for values in (experiment.mean, experiment.std)
-    )
-    return torch.cat([_small(inputs * std + mean) for inputs, _ in images.batches(_BATCH)])
+    shift, scale = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (mean, std))
+    return torch.cat([_small(inputs * scale + shift) for inputs, _ in images.batches(_BATCH)])
 
 
 def _small(images: Tensor) -> Tensor:

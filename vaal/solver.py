@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fisher_al.data.images import Images
+from fisher_al.method.acquisition import unlabeled_indices
 from fisher_al.training.fit import EpochSelection, FitResult, OnEpoch
 from vaal.images import as_inputs
 from vaal.model import VAE, Discriminator, frozen_statistics
@@ -166,13 +167,6 @@ def _served(
     while True:
         seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
         yield from pool.augmented(list(islice(batches, BATCHES_AHEAD)), seed)
-
-
-def unlabeled_indices(labeled: Tensor, pool_size: int) -> Tensor:
-    """Ascending indices below `pool_size` that are not among `labeled`."""
-    is_unlabeled = torch.ones(pool_size, dtype=torch.bool)
-    is_unlabeled[labeled] = False
-    return is_unlabeled.nonzero().squeeze(1)
 
 
 def endless_batches(indices: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:

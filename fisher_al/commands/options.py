@@ -1,289 +1,271 @@
-"""Command line: option types that refuse bad values, the groups of options that scripts share, exit codes."""
+"""The options that scripts share, in groups: a script's options are a class that inherits its groups."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-import torch
+from fisher_al.commands.parsing import (
+    PROTOCOL,
+    count,
+    gpu_share,
+    imbalance_ratio,
+    index,
+    learning_rate,
+    members,
+    noisy_ratio,
+    option,
+    run_folder,
+    run_number,
+)
+from fisher_al.experiment import Experiment
+from fisher_al.training.schedule import Schedule
 
-from fisher_al.distributed import process_group
-from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment, Schedule
-from fisher_al.memory import keep_freed_memory
-
-PROTOCOL = " (default: the protocol's)"
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds the default to the help of an option, unless that is None: then the help says what happens."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
-
-
-class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are one line."""
-
-    def __init__(self, description: str = "", add_help: bool = True):
-        super().__init__(
-            description=description, formatter_class=_HelpFormatter, allow_abbrev=False, add_help=add_help
-        )
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
+HIDDEN = {"help": argparse.SUPPRESS}
 
 
 @dataclass(frozen=True)
-class Experiments:
-    """The protocols that a script offers as --dataset, and the options that are its dataset's own.
+class DataOptions:
+    """data set"""
 
-    `add_options(parser)` adds those; `adapt(experiment, args)` is the chosen protocol with what they say.
-    """
-
-    protocols: Mapping[str, Experiment]
-    add_options: Callable[[Parser], None] = lambda parser: None
-    adapt: Callable[[Experiment, argparse.Namespace], Experiment] = lambda experiment, args: experiment
-
-    def choose(self, args: argparse.Namespace) -> Experiment:
-        """The protocol that the options name. Raises UserError if they do not fit."""
-        return self.adapt(self.protocols[args.dataset], args)
-
-
-def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:
-    """Run `main` on `arguments` (default: the command line); UserError: one line on stderr, exit code 2."""
-    keep_freed_memory()
-    try:
-        with process_group():
-            code = main(sys.argv[1:] if arguments is None else arguments)
-        sys.exit(code)
-    except UserError as error:
-        print("error:", *str(error).splitlines(), file=sys.stderr)  # an option may hold anything
-        sys.exit(2)
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
-
-
-def whole_number(least: int, most: float = float("inf")) -> Callable[[str], int]:
-    """Option type: an integer of at least `least`, and at most `most` where more cannot be meant."""
-    allowed = f"of at least {least}" if most == float("inf") else f"from {least} to {most:,}"
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number {allowed}")
-        return value
-
-    return parse
-
-
-def real_number(description: str, allowed: Callable[[float], bool]) -> Callable[[str], float]:
-    """Option type: a number for which `allowed` holds, described for the error message."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not allowed(value):
-            raise argparse.ArgumentTypeError(f"'{text}' is not {description}")
-        return value
-
-    return parse
-
-
-def run_folder(text: str) -> str:
-    """Option type: the name of a folder, not a path that leads elsewhere."""
-    if text in ("", ".", "..") or Path(text).name != text:
-        raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder, such as run0")
-    return text
-
-
-imbalance_ratio = real_number("a ratio of at least 1", lambda value: 1 <= value < float("inf"))
-noisy_ratio = real_number("a share from 0 to 1", lambda value: 0 <= value <= 1)
-percentage = real_number("an accuracy in percent", lambda value: 0 < value <= 100)
-learning_rate = real_number("a positive learning rate", lambda value: 0 < value < float("inf"))
-gpu_share = real_number("a number of GPUs, such as 1 or 0.5", lambda value: 0 <= value < float("inf"))
-count = whole_number(1, 10**12)
-index = whole_number(0)
-members = whole_number(1, 1000)
-run_number = whole_number(0, 10_000)
-
-
-def add_common_options(parser: Parser, experiments: Experiments) -> None:
-    """Which dataset, where it lies, and where and from which seed to compute."""
-    default_folder = Path(sys.argv[0]).resolve().parents[1] / "local_data"
-    names = list(experiments.protocols)
-    parser.add_argument("--dataset", default=names[0], choices=names, help="which protocol to follow")
-    parser.add_argument(
-        "--datadir", type=Path, default=default_folder, help="folder of the datasets' folders"
+    dataset: str = option("--dataset", help="which protocol to follow")
+    datadir: Path = option("--datadir", type=Path, help="folder of the datasets' folders")
+    noisy_ratio: float = option(
+        "-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels"
     )
-    parser.add_argument("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
-    parser.add_argument("--seed", type=index, default=0, help="base seed, from which all others derive")
-    parser.add_argument("-nr", "--noisy-ratio", type=noisy_ratio, default=0.0, help="share of random labels")
-    experiments.add_options(parser)
+
+    def data_folder(self, name: str) -> Path:
+        """Folder of the raw and processed files and runs of the data set of that name."""
+        return self.datadir / name
 
 
-def add_sampling_options(parser: Parser) -> None:
-    """How much to label and to sample."""
-    parser.add_argument("-smp", "--sample-steps", type=count, help="dropout passes or views K" + PROTOCOL)
-    add_budget_option(parser)
+@dataclass(frozen=True)
+class ComputeOptions:
+    """computation"""
+
+    gpu: int = option("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
+    seed: int = option("--seed", type=index, default=0, help="base seed, from which all others derive")
 
 
-def add_budget_option(parser: Parser) -> None:
-    """How much to label."""
-    parser.add_argument("-as", "--augment-size", type=count, help="budget A of an iteration" + PROTOCOL)
+@dataclass(frozen=True)
+class RunsOptions:
+    """runs and pools"""
+
+    run_start: int = option("--run-start", type=run_number, default=0, help="first run")
+    run_stop: int | None = option("--run-stop", type=run_number, help="run to stop before" + PROTOCOL)
+    imbalance_ratio: tuple[float, ...] | None = option(
+        "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="pools, by ratio" + PROTOCOL
+    )
+    iterations: int | None = option("--iterations", type=count, help="AL iterations B" + PROTOCOL)
 
 
-def add_batch_size_option(parser: Parser) -> None:
-    """How much to describe at once."""
-    parser.add_argument(
+@dataclass(frozen=True)
+class BudgetOptions:
+    """budget"""
+
+    augment_size: int | None = option(
+        "-as", "--augment-size", type=count, help="labels A per iteration" + PROTOCOL
+    )
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """sampling"""
+
+    sample_steps: int | None = option(
+        "-smp", "--sample-steps", type=count, help="dropout passes or views K" + PROTOCOL
+    )
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """descriptors"""
+
+    gen_batch_size: int = option(
         "-gbs", "--gen-batch-size", type=count, default=1024, help="images x passes described at once"
     )
 
 
-def add_campaign_options(parser: Parser) -> None:
-    """Which runs, pools and methods, for scripts that handle many chains."""
-    add_range_options(parser)
-    add_method_options(parser)
+@dataclass(frozen=True)
+class MethodsOptions:
+    """methods"""
 
-
-def add_range_options(parser: Parser) -> None:
-    """Which runs and pools, and how many iterations of them."""
-    parser.add_argument("--run-start", type=run_number, default=0, help="first run")
-    parser.add_argument("--run-stop", type=run_number, help="run to stop before" + PROTOCOL)
-    parser.add_argument(
-        "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="pools, by ratio" + PROTOCOL
-    )
-    parser.add_argument("--iterations", type=count, help="AL iterations B" + PROTOCOL)
-
-
-def add_plan_options(parser: Parser) -> None:
-    """How to go about many chains."""
-    parser.add_argument("--jobs", type=count, default=1, help="chains to run side by side")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    parser.add_argument("--status", action="store_true", help="print how far every chain is and stop")
-    parser.add_argument(
-        "--repair", action="store_true", help="first check every file, and delete what is broken to remake it"
-    )
-
-
-def add_method_options(parser: Parser) -> None:
-    """Which methods, and ensembles of how many networks."""
-    parser.add_argument(
+    methods: tuple[str, ...] | None = option(
         "--methods",
         nargs="+",
         metavar="METHOD",
         help="e.g. random varMC gradFmap/80, with a descriptor length where one belongs; the README lists "
         "all (default: the paper's)",
     )
-    parser.add_argument(
-        "-ens",
-        "--ensemble-size",
+    ensemble_size: tuple[int, ...] = option(
+        *("-ens", "--ensemble-size"),
         type=members,
         nargs="+",
-        default=[1],
+        default=(1,),
         help="networks for varMC, entMC, baldMC; 1 and a larger size are two curves",
     )
-    parser.add_argument(
+    figure: str | None = option(
         "--figure",
         help="the curves of one of the paper's figures, e.g. fig2, instead of --methods, -ens and -unsup",
     )
 
 
-def add_start_option(parser: Parser, several: bool = False) -> None:
-    """Which initial model to start from."""
-    parser.add_argument(
-        "-unsup",
-        "--unsupervised",
+@dataclass(frozen=True)
+class StartsOptions:
+    """initial models"""
+
+    unsupervised: tuple[int, ...] = option(
+        *("-unsup", "--unsupervised"),
         type=int,
         choices=(0, 1),
-        nargs="+" if several else None,
-        default=[1] if several else 1,
+        nargs="+",
+        default=(1,),
         help="1: from the pretrained model, 0: from random weights",
     )
 
 
-def add_figure_options(parser: Parser, experiments: Experiments) -> None:
-    """Which results to show and where to put the figures, for scripts that draw."""
-    add_common_options(parser, experiments)
-    add_campaign_options(parser)
-    add_sampling_options(parser)
-    add_start_option(parser, several=True)
-    parser.add_argument("--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)")
+@dataclass(frozen=True)
+class PoolsOptions(BudgetOptions, RunsOptions, DataOptions):
+    """Which runs and pools, for scripts that handle many chains."""
 
 
-def add_stage_options(parser: Parser) -> None:
-    """Which run a single stage works on, and overrides of the protocol's schedule."""
-    add_run_options(parser)
-    parser.add_argument("-ens", "--ensemble-size", type=members, default=1, help="networks E")
-    parser.add_argument("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
-    parser.add_argument("--epochs", type=index, help="epochs of training" + PROTOCOL)
-    parser.add_argument("--lr", type=learning_rate, help="learning rate" + PROTOCOL)
-    parser.add_argument("--batch-size", type=count, help="images per training step" + PROTOCOL)
+@dataclass(frozen=True)
+class CampaignOptions(SamplingOptions, StartsOptions, MethodsOptions, PoolsOptions):
+    """The same with the methods."""
 
 
-def add_run_options(parser: Parser) -> None:
-    """Which run to work on, and where it lies."""
-    parser.add_argument(
+@dataclass(frozen=True)
+class DrawingOptions:
+    """drawing"""
+
+    out: Path | None = option(
+        "--out", type=Path, help="folder of the figures (default: datadir/dataset/figures)"
+    )
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """training"""
+
+    epochs: int | None = option("--epochs", type=index, help="epochs of training" + PROTOCOL)
+    lr: float | None = option("--lr", type=learning_rate, help="learning rate" + PROTOCOL)
+
+    def override(self, schedule: Schedule) -> Schedule:
+        """The protocol's schedule with what the options say otherwise."""
+        given: dict[str, Any] = {"epochs": self.epochs, "learning_rate": self.lr}
+        return replace(schedule, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class StepTrainingOptions(TrainingOptions):
+    """training of a single stage"""
+
+    batch_size: int | None = option("--batch-size", type=count, help="images per training step" + PROTOCOL)
+
+    def override(self, schedule: Schedule) -> Schedule:
+        schedule = super().override(schedule)
+        return schedule if self.batch_size is None else replace(schedule, batch_size=self.batch_size)
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """plan"""
+
+    jobs: int = option(
+        "--jobs", type=count, default=1, help="chains to run side by side; on a GPU they share it"
+    )
+    dry_run: bool = option("--dry-run", action="store_true", default=False, help="print the plan and stop")
+    status: bool = option(
+        "--status", action="store_true", default=False, help="print how far every chain is and stop"
+    )
+    repair: bool = option(
+        *("--repair",),
+        action="store_true",
+        default=False,
+        help="first check every file, and delete what is broken to remake it",
+    )
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """several processes or machines"""
+
+    nproc: int = option(
+        *("--nproc",),
+        type=count,
+        default=1,
+        help="processes, each with its own GPU, that share the images of one chain after another",
+    )
+    cluster: str | None = option(
+        "--cluster", metavar="ADDRESS", help="run on a Ray cluster that shares --datadir"
+    )
+    cluster_cpus: int = option(
+        "--cluster-cpus", type=count, default=1, help="CPU cores, and threads, of a task on the cluster"
+    )
+    cluster_gpus: float | None = option(
+        "--cluster-gpus", type=gpu_share, help="GPUs of a task (default: 1 where there are any)"
+    )
+
+
+@dataclass(frozen=True)
+class RunOptions(DataOptions):
+    """run"""
+
+    imbalance_ratio: float | None = option(
         "-ir", "--imbalance-ratio", type=imbalance_ratio, help="(default: the protocol's largest)"
     )
-    parser.add_argument(
-        "-r", "--run-folder", type=run_folder, default="run0", help="name of the run's folder"
+    run_folder: str = option(
+        "-r", "--run-folder", type=run_folder, metavar="NAME", default="run0", help="name of the run's folder"
     )
-    parser.add_argument(
+    save_folder: Path | None = option(
         "--save-folder", type=Path, help="folder of raw, processed and run folders (default: datadir/dataset)"
     )
 
+    def data_folder(self, name: str) -> Path:
+        return self.save_folder or super().data_folder(name)
 
-def add_step_options(parser: Parser) -> None:
-    """Which iteration of which chain, for gen_descr.py and main_descr.py."""
-    parser.add_argument("-sub", "--subtype-method", default="gradFmap", help="how the label S is chosen")
-    parser.add_argument("-aug", "--augment-method", help="acquisition (default: the subtype's own)")
-    add_batch_options(parser)
-    parser.add_argument(
+    def ratio(self, experiment: Experiment) -> float:
+        """The pool's imbalance ratio."""
+        return self.imbalance_ratio or max(experiment.imbalance_ratios)
+
+
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """ensemble"""
+
+    ensemble_size: int = option("-ens", "--ensemble-size", type=members, default=1, help="networks E")
+    ensemble_index: int = option("-e", "--ensemble-index", type=index, default=0, help="member, from 0")
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """method"""
+
+    subtype_method: str = option(
+        "-sub", "--subtype-method", default="gradFmap", help="how the label S is chosen"
+    )
+    augment_method: str | None = option(
+        "-aug", "--augment-method", help="acquisition (default: the subtype's own)"
+    )
+    descriptor_length: int | None = option(
         "-dl", "--descriptor-length", type=index, help="channels L of a descriptor" + PROTOCOL
     )
 
 
-def add_batch_options(parser: Parser) -> None:
-    """Which iteration of the chain."""
-    parser.add_argument("-b", "--batch", type=index, default=0, help="iteration to start from, 0 .. B-1")
-    parser.add_argument("-ts", "--train-size", type=index, help="labels so far (default: b x budget)")
+@dataclass(frozen=True)
+class BatchOptions:
+    """iteration"""
 
-
-def choose_device(gpu: int) -> str:
-    """Name of the GPU's device, or of the CPU where there is no GPU; torchrun gives every process its own."""
-    if not torch.cuda.is_available():
-        return "cpu"
-    gpu += int(os.environ.get("LOCAL_RANK", 0))
-    if gpu >= torch.cuda.device_count():
-        raise UserError(f"--gpu {gpu}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
-    torch.cuda.set_device(gpu)  # what processes that share the work exchange passes through it
-    torch.backends.cudnn.deterministic = True  # the same picks when a run is repeated
-    return f"cuda:{gpu}"
-
-
-def announce(device: str) -> None:
-    """Say once, before the work starts, if it is done without a GPU."""
-    if device == "cpu":
-        print("no GPU found: running on the CPU")
-
-
-def override_schedule(schedule: Schedule, args: argparse.Namespace) -> Schedule:
-    """The protocol's schedule with what the options override."""
-    given = {"epochs": "epochs", "learning_rate": "lr", "batch_size": "batch_size"}
-    overrides = {name: getattr(args, option, None) for name, option in given.items()}
-    return replace(schedule, **{name: value for name, value in overrides.items() if value is not None})
+    batch: int = option("-b", "--batch", type=index, default=0, help="iteration to start from, 0 .. B-1")
+    train_size: int | None = option(
+        "-ts", "--train-size", type=index, help="labels so far (default: b x budget)"
+    )
+    unsupervised: int = option(
+        *("-unsup", "--unsupervised"),
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="1: from the pretrained model, 0: from random weights",
+    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,11 +15,12 @@ from sklearn.metrics import confusion_matrix
 from tabulate import tabulate
 
 from fisher_al.chain import Chain
-from fisher_al.commands import options as cli
-from fisher_al.commands.options import Experiments, Parser
-from fisher_al.commands.plan import chosen_ratios, data_folder, make_chains
+from fisher_al.commands.options import CampaignOptions, DrawingOptions
+from fisher_al.commands.parsing import count, index, option
+from fisher_al.commands.plan import campaign_chains, chosen_ratios
+from fisher_al.commands.scripts import Datasets, parse
 from fisher_al.data.images import Images
-from fisher_al.data.in_memory import load_split
+from fisher_al.data.in_memory import MemorySource
 from fisher_al.errors import UserError
 from fisher_al.files.layout import describe_imbalance, format_ratio
 from fisher_al.files.storage import atomic_write, save_json
@@ -32,52 +32,63 @@ from fisher_al.results.visualization import Panel, plot_confusion, plot_embeddin
 from fisher_al.seeds import derive_seed
 from fisher_al.training.checkpoints import load_checkpoint, load_weights
 
-METHODS = ["varMC", "gradFmap/80", "gradAbl/80"]
+METHODS = ("varMC", "gradFmap/80", "gradAbl/80")
 
 
-def visualize_tsne_main(experiments: Experiments, arguments: Sequence[str]) -> None:
-    """`visualize_tsne.py`: confusion matrices and t-SNE of the test images, one panel per method."""
-    parser = Parser("Show which test images are misclassified: confusion matrices, and t-SNE of the images.")
-    cli.add_figure_options(parser, experiments)
-    parser.add_argument("-b", "--batch", type=cli.count, default=3, help="iteration to look at")
-    parser.add_argument(
-        "--classes", type=cli.index, nargs="+", default=[5, 8, 9], help="classes whose accuracy is told"
+@dataclass(frozen=True)
+class VisualizeOptions(DrawingOptions, CampaignOptions):
+    """what to look at"""
+
+    batch: int = option("-b", "--batch", type=count, default=3, help="iteration to look at")
+    classes: tuple[int, ...] = option(
+        "--classes", type=index, nargs="+", default=(5, 8, 9), help="classes whose accuracy is told"
     )
-    args = parser.parse_args(arguments)
-    if not args.figure:
-        args.methods = args.methods or METHODS
-    experiment = experiments.choose(args)
-    if not args.figure:
-        args.imbalance_ratio = args.imbalance_ratio or [max(experiment.imbalance_ratios)]
-    ratios = chosen_ratios(experiment, args)
-    if len(ratios) > 1:
-        raise UserError(f"-ir {' '.join(map(format_ratio, ratios))}: one ratio at a time")
-    if max(args.classes) >= experiment.num_classes:
+
+
+def visualize_tsne_main(datasets: Datasets, arguments: Sequence[str]) -> None:
+    """`visualize_tsne.py`: confusion matrices and t-SNE of the test images, one panel per method."""
+    options, experiment = parse(
+        "Show which test images are misclassified: confusion matrices, and t-SNE of the images.",
+        VisualizeOptions,
+        datasets,
+        arguments,
+    )
+    if not options.figure:
+        ratios = options.imbalance_ratio or (max(experiment.imbalance_ratios),)
+        options = replace(options, methods=options.methods or METHODS, imbalance_ratio=ratios)
+    ratio, *others = chosen_ratios(experiment, options)
+    if others:
+        raise UserError(f"-ir {' '.join(map(format_ratio, (ratio, *others)))}: one ratio at a time")
+    if max(options.classes) >= experiment.num_classes:
         raise UserError(
-            f"--classes {max(args.classes)}: {experiment.name} has 0 to {experiment.num_classes - 1}"
+            f"--classes {max(options.classes)}: {experiment.name} has 0 to {experiment.num_classes - 1}"
         )
 
-    folder = args.out or data_folder(experiment, args) / "figures"
-    chains = make_chains(experiment, args, "cpu")
-    images, labels = load_split(chains[0].layout.processed("test"), experiment)
-    panels = _panels(chains, Images(images, labels, experiment, "cpu"), args.batch, args.classes)
-    _print_accuracies(panels, args.classes)
-    embedding = _embedding(images, data_folder(experiment, args) / "figures" / "tsne_test.npy")
-    title = f"{experiment.name} test images, {describe_imbalance(ratios[0])}, b = {args.batch}"
+    figures = options.data_folder(experiment.name) / "figures"
+    folder = options.out or figures
+    chains = campaign_chains(experiment, options)
+    source = experiment.source
+    assert isinstance(source, MemorySource)  # no folder of images offers this script
+    images, labels = source.load_split(chains[0].layout.processed("test"))
+    test = Images(images, labels, source.mean, source.std)
+    panels = _panels(chains, test, options.batch, options.classes)
+    _print_accuracies(panels, options.classes)
+    embedding = _embedding(images, figures / "tsne_test.npy")
+    title = f"{experiment.name} test images, {describe_imbalance(ratio)}, b = {options.batch}"
     paths = [folder / f"{experiment.name}-{name}" for name in ("cmat.png", "tsne.png", "cmat.json")]
     plot_confusion(panels, title, paths[0])
     plot_embedding(panels, embedding, labels.numpy(), title, paths[1])
-    _write_data(panels, ratios[0], args, paths[2])
+    _write_data(panels, ratio, options, paths[2])
     print("\nfigures and numbers:", *paths, sep="\n  ")
 
 
-def _panels(chains: Sequence[Chain], test: Images, batch: int, classes: list[int]) -> list[Panel]:
+def _panels(chains: Sequence[Chain], test: Images, batch: int, classes: tuple[int, ...]) -> list[Panel]:
     """One panel per method: confusion matrix of every run, predictions of the first."""
-    by_kind: dict[str, list[Chain]] = {}
+    by_name: dict[str, list[Chain]] = {}
     for chain in chains:
-        by_kind.setdefault(chain.kind, []).append(chain)
+        by_name.setdefault(chain.curve_name, []).append(chain)
     panels = []
-    for kind, group in by_kind.items():
+    for name, group in by_name.items():
         present = [chain for chain in group if chain.model_path(batch, 0).is_file()]
         if not present:
             method = group[0].method.token
@@ -88,7 +99,7 @@ def _panels(chains: Sequence[Chain], test: Images, batch: int, classes: list[int
         matrices = [confusion_matrix(test.labels, predicted) for predicted in predictions]
         wrong = (predictions[0] != test.labels).numpy()
         runs = tuple(chain.layout.run for chain in present)
-        panels.append(Panel(kind, _notation(present[0]), runs, np.stack(matrices), wrong, tuple(classes)))
+        panels.append(Panel(name, _notation(present[0]), runs, np.stack(matrices), wrong, classes))
     return panels
 
 
@@ -109,7 +120,12 @@ def _print_accuracies(panels: Sequence[Panel], classes: Sequence[int]) -> None:
     names = ", ".join(map(str, classes))
     print(f"test accuracy of classes {names} and of all, %, mean±standard deviation over runs")
     rows = [
-        [panel.kind, len(panel.runs), _mean_and_std(panel.class_accuracies), _mean_and_std(panel.accuracies)]
+        [
+            panel.curve_name,
+            len(panel.runs),
+            _mean_and_std(panel.class_accuracies),
+            _mean_and_std(panel.accuracies),
+        ]
         for panel in panels
     ]
     print(tabulate(rows, headers=["method", "runs", f"classes {names}", "all"], disable_numparse=True))
@@ -138,15 +154,15 @@ def _embedding(images: torch.Tensor, path: Path) -> np.ndarray:
     return embedding
 
 
-def _write_data(panels: Sequence[Panel], ratio: float, args: argparse.Namespace, path: Path) -> None:
+def _write_data(panels: Sequence[Panel], ratio: float, options: VisualizeOptions, path: Path) -> None:
     content = {
         "command": command_line(),
         "versions": {name: version(name) for name in ("torch", "scikit-learn")},
-        "batch": args.batch,
+        "batch": options.batch,
         "ir": ratio,
-        "classes": args.classes,
+        "classes": options.classes,
         "confusion (true class, predicted class)": {
-            panel.kind: {run: m.tolist() for run, m in zip(panel.runs, panel.matrices, strict=True)}
+            panel.curve_name: {run: m.tolist() for run, m in zip(panel.runs, panel.matrices, strict=True)}
             for panel in panels
         },
     }

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from fisher_al.data.folder_lists import prepare_pool_list, read_list, unreadable
-from fisher_al.data.images import Data, Images
-from fisher_al.data.pools import split_holdout
+from fisher_al.data.folder_lists import unreadable
+from fisher_al.data.images import Images
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment, ImageFolder
-from fisher_al.files.layout import Layout
-from fisher_al.seeds import derive_generator
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How the files under `root` become network inputs.
+
+    crop : side of the inputs, in pixels. load : `load(decoder, files, batch_size, device, seed)` yields
+    (inputs (n, 3, crop, crop), positions (n,) in `files`) of every batch of the named files, in their order;
+    with a seed they are cropped and mirrored at random.
+    """
+
+    root: Path
+    crop: int
+    load: Callable[[Decoder, Sequence[str], int, str, int | None], Iterator[tuple[Tensor, Tensor]]]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    workers: int
+
 
 # How many batches a loader may be ahead of the one that was served last.
 BATCHES_AHEAD = 16
@@ -25,14 +39,14 @@ BATCHES_AHEAD = 16
 class FolderImages(Images):
     """Labeled image files, served like `Images` that are in memory; training batches are augmented.
 
-    files : names relative to the folder's root; labels : int64 (N,).
+    files : names relative to the decoder's root; labels : int64 (N,).
     """
 
     augments = True
 
-    def __init__(self, files: Sequence[str], labels: Tensor, folder: ImageFolder, device: torch.device | str):
+    def __init__(self, files: Sequence[str], labels: Tensor, decoder: Decoder, device: torch.device | str):
         self.labels = labels.to(device)
-        self._files, self._folder = files, folder
+        self._files, self._decoder = files, decoder
 
     def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
         indices = torch.arange(len(self))[chosen.cpu() if torch.is_tensor(chosen) else chosen]
@@ -52,8 +66,8 @@ class FolderImages(Images):
     def _decode(self, batches: Sequence[Tensor], seed: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.cat([batch.cpu() for batch in batches])
         files = [self._files[i] for i in order.tolist()]
-        folder, at = self._folder, 0
-        decoded = folder.load(folder, files, len(batches[0]), str(self.device), seed) if files else ()
+        decoder, at = self._decoder, 0
+        decoded = decoder.load(decoder, files, len(batches[0]), str(self.device), seed) if files else ()
         try:
             for inputs, positions in decoded:
                 yield inputs, self.labels[order[positions].to(self.device)]
@@ -62,13 +76,13 @@ class FolderImages(Images):
             at = min(at, len(files) - 1)
             self._explain(files[at:][: BATCHES_AHEAD * len(batches[0])], error)
         for _ in range(sum(len(batch) == 0 for batch in batches)):
-            yield torch.empty(0, 3, folder.crop, folder.crop, device=self.device), self.labels[:0]
+            yield torch.empty(0, 3, decoder.crop, decoder.crop, device=self.device), self.labels[:0]
 
     def _explain(self, files: Sequence[str], error: RuntimeError) -> NoReturn:
         """Raise UserError that names which of the files being decoded cannot be, as far as is known."""
         suspects = [name for name in files if name in str(error)] or files
         for name in suspects:
-            path = self._folder.root / name
+            path = self._decoder.root / name
             reason = unreadable(path)
             if reason is not None:
                 raise UserError(
@@ -76,41 +90,9 @@ class FolderImages(Images):
                     "and the runs and leave such files out with --skip-corrupt"
                 ) from error
         # sorted, as training shuffles them; DALI's last line is always the same
-        first, last = self._folder.root / min(suspects), max(suspects)
+        first, last = self._decoder.root / min(suspects), max(suspects)
         reason = str(error).replace("Current pipeline object is no longer valid.", "").strip() or repr(error)
         raise UserError(
             f"{first}: the loader failed at it or another of {len(suspects)} files up to {last} "
             f"({reason.splitlines()[-1]}); replace it, or choose --loader torchvision, which decodes more"
         ) from error
-
-
-def load_folder_data(experiment: Experiment, layout: Layout, seed: int, device: str) -> Data:
-    """Read, or first make, the lists of `layout`; the last ones stay in memory for the next stage."""
-    prepare_pool_list(experiment, layout, seed)
-    pool, validation = layout.pool(), layout.processed_list("val")
-    times = pool.stat().st_mtime_ns, validation.stat().st_mtime_ns
-    return _load(pool, validation, times, experiment.folder, experiment.num_classes, device)
-
-
-@lru_cache(maxsize=2)
-def _load(
-    pool: Path, validation: Path, times: tuple[int, int], folder: ImageFolder, num_classes: int, device: str
-) -> Data:
-    def images(files: Sequence[str], labels: Tensor) -> FolderImages:
-        return FolderImages(files, labels, folder, device)
-
-    pool_files, pool_labels = read_list(pool, num_classes)
-    files, labels = read_list(validation, num_classes)
-    for path, name in ((pool, pool_files[0]), (validation, files[0])):
-        if not (folder.root / name).is_file():
-            raise UserError(
-                f"{folder.root / name}: not found, but listed in {path}; give the --imagenetdir that the "
-                "list was made from, or delete `processed` and the runs"
-            )
-    if folder.holdout == 0:
-        scored = images(files, labels)
-        return Data(images(pool_files, pool_labels), scored, scored)
-    generator = derive_generator("holdout", folder.holdout)
-    matched, scored = split_holdout(labels, folder.holdout, generator)
-    halves = (images([files[i] for i in half.tolist()], labels[half]) for half in (matched, scored))
-    return Data(images(pool_files, pool_labels), *halves)

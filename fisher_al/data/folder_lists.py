@@ -1,4 +1,4 @@
-"""Folders of images as list files: `relative/path label` lines, of both splits and of each run's pool."""
+"""Folders of images: which files there are, and lists of them as `relative/path label` lines."""
 
 from __future__ import annotations
 
@@ -11,15 +11,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from fisher_al.data.pools import noisy_labels, thinned_classes
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment, ImageFolder
-from fisher_al.files.layout import Layout
-from fisher_al.files.locks import hold
-from fisher_al.files.storage import atomic_write, remove_abandoned
-from fisher_al.seeds import derive_generator
-
-FOLDER_SPLITS = ("train", "val")
+from fisher_al.files.storage import atomic_write
 
 # What both loaders can decode: by the file's name, and by its content as Pillow names it.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
@@ -75,76 +68,18 @@ def unreadable(path: Path) -> str | None:
     return None
 
 
-def prepare_lists(experiment: Experiment, layout: Layout) -> None:
-    """Write the lists of both splits where they are missing, the same for every run and seed.
+def readable(root: Path, images: FileList, workers: int, title: str) -> tuple[FileList, list[str]]:
+    """Decode every image once, with so many threads and a progress bar of this title.
 
-    Raises UserError for a file that is no image, unless corrupt ones are to be skipped: then every image is
-    decoded once, and those left out stand in `processed/skipped.txt`.
+    Returns: those that can be decoded, and the names of the others.
     """
-    if all(layout.processed_list(split).is_file() for split in FOLDER_SPLITS):
-        return
-    with hold(layout.processed_lock(), wait=True):
-        remove_abandoned(layout.processed_list(split) for split in FOLDER_SPLITS)
-        _write_missing_lists(experiment, layout)
-
-
-def _write_missing_lists(experiment: Experiment, layout: Layout) -> None:
-    missing = [split for split in FOLDER_SPLITS if not layout.processed_list(split).is_file()]
-    folder = experiment.folder
-    classes, skipped = find_classes(folder.root), []
-    for split in missing:
-        images, odd = scan_split(folder.root, split, classes)
-        if odd and not folder.skip_corrupt:
-            raise UserError(f"{folder.root / odd[0]}: not an image; remove it, or give --skip-corrupt")
-        if folder.skip_corrupt:
-            images, broken = _readable(folder, images, split)
-            odd = sorted(odd + broken)
-        skipped += odd
-        write_list(images, layout.processed_list(split))
-    if skipped:
-        path = layout.processed_list("train").with_name("skipped.txt")
-        with atomic_write(path) as temporary:
-            temporary.write_text("".join(f"{name}\n" for name in skipped))
-        print(
-            f"{len(skipped)} files are no readable images and left out, see {path}; the first: {skipped[0]}"
-        )
-
-
-def _readable(folder: ImageFolder, images: FileList, split: str) -> tuple[FileList, list[str]]:
     files, labels = images
-    with ThreadPoolExecutor(folder.workers) as threads:
-        found = threads.map(unreadable, (folder.root / name for name in files))
-        reasons = list(tqdm(found, total=len(files), desc=f"checking {split} images", unit="image", delay=1))
+    with ThreadPoolExecutor(workers) as threads:
+        found = threads.map(unreadable, (root / name for name in files))
+        reasons = list(tqdm(found, total=len(files), desc=title, unit="image", delay=1))
     kept = [i for i, reason in enumerate(reasons) if reason is None]
     broken = [name for name, reason in zip(files, reasons, strict=True) if reason is not None]
     return ([files[i] for i in kept], labels[kept]), broken
-
-
-def prepare_pool_list(experiment: Experiment, layout: Layout, seed: int, verify: bool = False) -> None:
-    """Write the run's pool list if it is missing, drawn from the run's seed.
-
-    With `verify`, raises UserError if the list that is there was not drawn from this seed.
-    """
-    prepare_lists(experiment, layout)
-    path = layout.pool()
-    if not layout.pool_is_biased or (path.is_file() and not verify):
-        return
-    files, labels = read_list(layout.processed_list("train"), experiment.num_classes)
-    ratios = float(layout.imbalance_ratio), float(layout.noisy_ratio)
-    generator = derive_generator(seed, layout.run, "pool", *ratios)
-    kept = thinned_classes(labels, layout.imbalance_ratio, experiment.num_classes, generator)
-    labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
-    drawn = [files[i] for i in kept.tolist()], labels
-    if not path.is_file():
-        with hold(layout.pool_lock(), wait=True):
-            remove_abandoned([path])
-            write_list(drawn, path)
-        return
-    files, found = read_list(path, experiment.num_classes)
-    if files != drawn[0] or not torch.equal(found, labels):
-        raise UserError(
-            f"{path}: not the pool of --seed {seed}; give the seed that it was drawn from, or delete it"
-        )
 
 
 def write_list(images: FileList, path: Path) -> None:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fisher_al.experiment import Experiment
-
 # Up to this size a set is normalised once and kept as float; a larger one stays uint8 until it is used.
 FLOAT_CACHE_BYTES = 2**30
+
+ChannelValues = float | tuple[float, ...]
 
 
 class Images:
     """Labeled images on one device, served in batches as normalised network inputs.
 
-    images : uint8 (N, H, W) or (N, H, W, channels); labels : int64 (N,).
+    images : uint8 (N, H, W) or (N, H, W, channels). labels : int64 (N,), None where they are not known.
+    mean, std : of the images scaled to [0, 1], one number or one per channel.
     """
 
     augments = False  # whether training batches differ from the others
 
-    def __init__(self, images: Tensor, labels: Tensor, experiment: Experiment, device: torch.device | str):
-        self.labels = labels.to(device)
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor | None,
+        mean: ChannelValues,
+        std: ChannelValues,
+        device: torch.device | str = "cpu",
+    ):
+        self.labels = torch.full((len(images),), -1, device=device) if labels is None else labels.to(device)
         images = images.to(device)
         # Channels come first in shape but stay last in memory, where convolutions are fastest.
         self._images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-        self._mean = torch.tensor(experiment.mean, device=device).view(1, -1, 1, 1)
-        self._std = torch.tensor(experiment.std, device=device).view(1, -1, 1, 1)
+        self._mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, -1, 1, 1)
         if 4 * images.numel() <= FLOAT_CACHE_BYTES:
             self._images = self._normalise(self._images)
 
@@ -63,14 +70,6 @@ class Images:
     def augmented(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The same for training, at random as `seed` decides; images in memory are served as they are."""
         return self.stream(batches)
-
-    @classmethod
-    def joined(cls, parts: Sequence[tuple[Images, Tensor]]) -> Images:
-        """The chosen images of several sets of one kind, one set after another."""
-        joined = copy.copy(parts[0][0])
-        joined.labels = torch.cat([images.labels[chosen.to(images.device)] for images, chosen in parts])
-        joined._images = torch.cat([images._images[chosen.to(images.device)] for images, chosen in parts])
-        return joined
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
-"""From raw files to the images that the stages work on: pool, validation and test sets."""
+"""Data sets that fit in memory: splits and pools are files of tensors."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fisher_al.data.folder_images import load_folder_data
-from fisher_al.data.folder_lists import prepare_lists, prepare_pool_list, read_list
 from fisher_al.data.images import Data, Images
-from fisher_al.data.pools import imbalanced_indices, noisy_labels, split_validation
+from fisher_al.data.pools import imbalanced_indices, split_validation
+from fisher_al.data.source import ImageSource
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
 from fisher_al.files.storage import load_tensors, remove_abandoned, save_tensors
@@ -26,130 +26,136 @@ SCRATCH = (".reading-*", "raw/.downloading-*")
 SPLITS = ("training", "test", "train-split", "val-split")
 
 
-def prepare_processed(experiment: Experiment, layout: Layout) -> None:
-    """Write the processed files that are missing: uint8 images and int64 labels of each split.
+@dataclass(frozen=True)
+class RawSplits:
+    """The data set as published: uint8 images (N, H, W) or (N, H, W, 3), int64 labels (N,)."""
 
-    The validation split is a property of the dataset, the same for every run and seed. Raises UserError if
-    one half of that split is there without the other and is not the one that would be written.
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySource(ImageSource):
+    """Images that `read(folder)` finds in, or downloads to, the folder of the data set.
+
+    validation_per_class : how many training images of each class validate, one number for all or one each.
     """
-    if experiment.folder is not None:
-        prepare_lists(experiment, layout)
-        return
-    if not _missing_splits(layout):
-        _require_sizes(experiment, layout)
-        return
-    with hold(layout.processed_lock(), wait=True):
-        remove_abandoned(layout.processed(split) for split in SPLITS)
-        for scratch in (path for pattern in SCRATCH for path in layout.folder.glob(pattern)):
-            shutil.rmtree(scratch, ignore_errors=True)
-        _write_missing_splits(experiment, layout)
 
+    read: Callable[[Path], RawSplits]
+    validation_per_class: int | tuple[int, ...]
 
-def _missing_splits(layout: Layout) -> list[str]:
-    return [split for split in SPLITS if not layout.processed(split).is_file()]
+    def prepare_splits(self, layout: Layout) -> None:
+        """Write the splits that are missing.
 
+        Raises: UserError if one half of the validation split is there without the other, and is not the one
+        that would be written.
+        """
+        if not self._missing_splits(layout):
+            self._require_sizes(layout)
+            return
+        with hold(layout.processed_lock(), wait=True):
+            remove_abandoned(self.split_paths(layout))
+            for scratch in (path for pattern in SCRATCH for path in layout.folder.glob(pattern)):
+                shutil.rmtree(scratch, ignore_errors=True)
+            missing = self._missing_splits(layout)
+            if missing:  # another process may have made them meanwhile
+                self._write_splits(layout, missing)
 
-def _write_missing_splits(experiment: Experiment, layout: Layout) -> None:
-    missing = _missing_splits(layout)
-    if not missing:
-        return  # another process made them meanwhile
-    raw = experiment.read(layout.folder)
-    generator = derive_generator("validation split", experiment.name)
-    pool, validation = split_validation(
-        raw.train_labels, experiment.validation_per_class, experiment.pool_size, generator
-    )
-    contents = {
-        "training": (raw.train_images, raw.train_labels),
-        "test": (raw.test_images, raw.test_labels),
-        "train-split": (raw.train_images[pool], raw.train_labels[pool]),
-        "val-split": (raw.train_images[validation], raw.train_labels[validation]),
-    }
-    halves = {"train-split", "val-split"}
-    if len(halves.intersection(missing)) == 1:
-        split = (halves - set(missing)).pop()
-        alone = layout.processed(split)
-        if not all(map(torch.equal, load_split(alone, experiment), contents[split])):
-            raise UserError(f"{alone}: its other half is missing; put that beside it, or delete this one")
-    for split in missing:
-        save_tensors(contents[split], layout.processed(split))
+    def split_paths(self, layout: Layout) -> list[Path]:
+        return [layout.processed(split) for split in SPLITS]
 
+    def pool_path(self, layout: Layout) -> Path:
+        return layout.pool()
 
-def _require_sizes(experiment: Experiment, layout: Layout) -> None:
-    """Raise UserError if the processed splits were made with other sizes."""
-    per_class = experiment.validation_per_class
-    validation_size = per_class * experiment.num_classes if isinstance(per_class, int) else sum(per_class)
-    for split, size in (("train-split", experiment.pool_size), ("val-split", validation_size)):
-        path = layout.processed(split)
-        _, labels = load_split(path, experiment, mmap=True)
-        if len(labels) != size:
+    def check(self, path: Path) -> None:
+        self.load_split(path)
+
+    def count(self, path: Path) -> int:
+        return len(self.load_split(path, mmap=True)[1])
+
+    def load(self, layout: Layout, device: str) -> Data:
+        pool, validation, test = (
+            _load_images(path, path.stat().st_mtime_ns if path.is_file() else 0, self, device)
+            for path in (layout.pool(), layout.processed("val-split"), layout.processed("test"))
+        )
+        return Data(pool, validation, test)
+
+    def load_split(self, path: Path, mmap: bool = False) -> tuple[Tensor, Tensor]:
+        """Read a split or pool.
+
+        Returns: uint8 images and int64 labels.
+        Raises: UserError if the file holds anything but this data set's kind.
+        """
+        otherwise = "run the command again to make it anew"
+        content = load_tensors(path, otherwise, mmap)
+        is_pair = isinstance(content, (tuple, list)) and len(content) == 2
+        if not (is_pair and all(map(torch.is_tensor, content)) and self._fits(*content)):
+            shape = "x".join(map(str, self.image_shape))
             raise UserError(
-                f"{path}: {len(labels)} images, now {size} are asked for; give the earlier sizes, or delete "
-                f"{path.parent} and the runs"
+                f"{path}: expected a pair of uint8 images of {shape} and as many int64 labels below "
+                f"{self.num_classes}; delete it and {otherwise}"
             )
-
-
-def prepare_pool(experiment: Experiment, layout: Layout, seed: int, verify: bool = False) -> None:
-    """Write the run's biased pool if it is missing, drawn from the run's seed.
-
-    With `verify`, raises UserError if the pool that is there was not drawn from this seed.
-    """
-    if experiment.folder is not None:
-        prepare_pool_list(experiment, layout, seed, verify)
-        return
-    prepare_processed(experiment, layout)
-    path = layout.pool()
-    if not layout.pool_is_biased or (path.is_file() and not verify):
-        return
-    images, labels = load_split(layout.processed("train-split"), experiment)
-    ratios = float(layout.imbalance_ratio), float(layout.noisy_ratio)
-    generator = derive_generator(seed, layout.run, "pool", *ratios)
-    kept = imbalanced_indices(labels, layout.imbalance_ratio, experiment.num_classes, generator)
-    labels = noisy_labels(labels[kept], layout.noisy_ratio, experiment.num_classes, generator)
-    if not path.is_file():
-        with hold(layout.pool_lock(), wait=True):
-            remove_abandoned([path])
-            save_tensors((images[kept], labels), path)
-    elif not torch.equal(load_split(path, experiment)[1], labels):
-        raise UserError(
-            f"{path}: not the pool of --seed {seed}; give the seed that it was drawn from, or delete it"
-        )
-
-
-def load_split(path: Path, experiment: Experiment, mmap: bool = False) -> tuple[Tensor, Tensor]:
-    """Read (uint8 images, int64 labels); UserError if the file holds anything but the experiment's kind."""
-    otherwise = "run the command again to make it anew"
-    content = load_tensors(path, otherwise, mmap)
-    is_pair = isinstance(content, (tuple, list)) and len(content) == 2 and all(map(torch.is_tensor, content))
-    if is_pair:
         images, labels = content
+        return images, labels
+
+    def _fits(self, images: Tensor, labels: Tensor) -> bool:
         is_pair = images.dtype == torch.uint8 and labels.dtype == torch.int64 and labels.dim() == 1
-        is_pair = is_pair and images.shape == (len(labels), *experiment.image_shape) and len(labels) > 0
-        is_pair = is_pair and labels.min() >= 0 and labels.max() < experiment.num_classes
-    if not is_pair:
-        shape = "x".join(map(str, experiment.image_shape))
-        raise UserError(
-            f"{path}: expected a pair of uint8 images of {shape} and as many int64 labels below "
-            f"{experiment.num_classes}; delete it and {otherwise}"
+        is_pair = is_pair and images.shape == (len(labels), *self.image_shape) and len(labels) > 0
+        return is_pair and bool(labels.min() >= 0 and labels.max() < self.num_classes)
+
+    def _missing_splits(self, layout: Layout) -> list[str]:
+        return [split for split in SPLITS if not layout.processed(split).is_file()]
+
+    def _write_splits(self, layout: Layout, missing: list[str]) -> None:
+        raw = self.read(layout.folder)
+        generator = derive_generator("validation split", self.name)
+        pool, validation = split_validation(
+            raw.train_labels, self.validation_per_class, self.pool_size, generator
         )
-    return images, labels
+        contents = {
+            "training": (raw.train_images, raw.train_labels),
+            "test": (raw.test_images, raw.test_labels),
+            "train-split": (raw.train_images[pool], raw.train_labels[pool]),
+            "val-split": (raw.train_images[validation], raw.train_labels[validation]),
+        }
+        halves = {"train-split", "val-split"}
+        if len(halves.intersection(missing)) == 1:
+            split = (halves - set(missing)).pop()
+            alone = layout.processed(split)
+            if not all(map(torch.equal, self.load_split(alone), contents[split])):
+                raise UserError(f"{alone}: its other half is missing; put that beside it, or delete this one")
+        for split in missing:
+            save_tensors(contents[split], layout.processed(split))
 
+    def _require_sizes(self, layout: Layout) -> None:
+        """Raise UserError if the splits were made with other sizes."""
+        per_class = self.validation_per_class
+        validation_size = per_class * self.num_classes if isinstance(per_class, int) else sum(per_class)
+        for split, size in (("train-split", self.pool_size), ("val-split", validation_size)):
+            path = layout.processed(split)
+            found = self.count(path)
+            if found != size:
+                raise UserError(
+                    f"{path}: {found} images, now {size} are asked for; give the earlier sizes, or delete "
+                    f"{path.parent} and the runs"
+                )
 
-def pool_size(experiment: Experiment, layout: Layout) -> int:
-    """Number of images in the pool of `layout`, which is there."""
-    if experiment.folder is not None:
-        return len(read_list(layout.pool(), experiment.num_classes)[1])
-    return len(load_split(layout.pool(), experiment, mmap=True)[1])
+    def _train_labels(self, layout: Layout) -> Tensor:
+        return self.load_split(layout.processed("train-split"), mmap=True)[1]
 
+    def _kept(self, labels: Tensor, ratio: float, generator: torch.Generator) -> Tensor:
+        return imbalanced_indices(labels, ratio, self.num_classes, generator)
 
-def load_data(experiment: Experiment, layout: Layout, seed: int, device: str) -> Data:
-    """Read, or first make, the sets of `layout`; the last ones stay in memory for the next stage."""
-    if experiment.folder is not None:
-        return load_folder_data(experiment, layout, seed, device)
-    prepare_pool(experiment, layout, seed)
-    paths = (layout.pool(), layout.processed("val-split"), layout.processed("test"))
-    return Data(*(_load_images(path, path.stat().st_mtime_ns, experiment, device) for path in paths))
+    def _write_pool(self, layout: Layout, kept: Tensor, labels: Tensor) -> None:
+        images, _ = self.load_split(layout.processed("train-split"))
+        save_tensors((images[kept], labels), layout.pool())
+
+    def _is_pool(self, layout: Layout, kept: Tensor, labels: Tensor) -> bool:
+        return torch.equal(self.load_split(layout.pool(), mmap=True)[1], labels)
 
 
 @lru_cache(maxsize=4)
-def _load_images(path: Path, modified: int, experiment: Experiment, device: str) -> Images:
-    return Images(*load_split(path, experiment), experiment, device)
+def _load_images(path: Path, modified: int, source: MemorySource, device: str) -> Images:
+    return Images(*source.load_split(path), source.mean, source.std, device)

@@ -14,8 +14,9 @@ def split_validation(
     """Split indices of `labels` (N,) into (pool, validation).
 
     `per_class` random ones of each class are held out for validation (one number for all classes, or one
-    each), `pool_size` random ones of the rest make the pool. Both come back in ascending order. Raises
-    UserError if a class has no image left for the pool, or the rest is too small.
+    each), `pool_size` random ones of the rest make the pool.
+    Returns: both in ascending order.
+    Raises: UserError if a class has no image left for the pool, or the rest is too small.
     """
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique().tolist():

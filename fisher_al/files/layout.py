@@ -1,9 +1,17 @@
 """Where every file lives: the names through which the stages exchange checkpoints and descriptors."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from fisher_al.method.registry import Method
+
+class HasFileTag(Protocol):
+    """A method, as file names tell it apart from others."""
+
+    @property
+    def file_tag(self) -> str: ...
 
 
 def format_ratio(ratio: float) -> str:
@@ -26,7 +34,6 @@ class Layout:
     noisy_ratio: float = 0.0
     pretrained: bool = True
     ensemble_size: int = 1
-    as_lists: bool = False  # the images are files, of which lists are kept
 
     @property
     def name(self) -> str:
@@ -63,11 +70,15 @@ class Layout:
 
     def pool(self) -> Path:
         """Images and labels of the biased pool; the processed train-split where there is no bias."""
-        if self.as_lists and self.pool_is_biased:
-            return self.run_folder / f"full_train_list_{self._pool_tag}.txt"
         if not self.pool_is_biased:
-            return self.processed_list("train") if self.as_lists else self.processed("train-split")
+            return self.processed("train-split")
         return self.run_folder / "data" / f"train_{self._pool_tag}.pt"
+
+    def pool_list(self) -> Path:
+        """The same where images are files: the list of them, or of all training images."""
+        if not self.pool_is_biased:
+            return self.processed_list("train")
+        return self.run_folder / f"full_train_list_{self._pool_tag}.txt"
 
     def initial_checkpoint(self, member: int = 0) -> Path:
         name = (
@@ -75,21 +86,21 @@ class Layout:
         )
         return self.run_folder / "checkpoint" / name
 
-    def best_checkpoint(self, method: Method, batch: int, size: int, member: int = 0) -> Path:
+    def best_checkpoint(self, method: HasFileTag, batch: int, size: int, member: int = 0) -> Path:
         name = self._batch_name("best", method, batch, size) + self._ensemble_tag(member)
         return self.run_folder / "checkpoint" / f"{name}.pt"
 
-    def index_list(self, method: Method, batch: int, size: int) -> Path:
+    def index_list(self, method: HasFileTag, batch: int, size: int) -> Path:
         """Indices into the pool of all `size` images labeled by the end of `batch`."""
         name = self._batch_name("index_list", method, batch, size) + self._ensemble_tag(self.ensemble_size)
         return self.run_folder / f"{name}.npy"
 
-    def descriptors(self, split: str, method: Method, member: int = 0) -> Path:
+    def descriptors(self, split: str, method: HasFileTag, member: int = 0) -> Path:
         """`split` is train or val; overwritten by each iteration (the B is literal)."""
         stem = f"{split}_{self._start_tag}batch_B_{self._pool_tag}_{method.file_tag}"
         return self.run_folder / "descr" / f"{stem}{self._ensemble_tag(member)}.pt"
 
-    def chain_log(self, method: Method) -> Path:
+    def chain_log(self, method: HasFileTag) -> Path:
         """What was done on a chain, line by line; one log for ensembles of all sizes, which share files."""
         ensemble = "_E" if self.ensemble_size > 1 else ""
         name = f"{self._start_tag}{self._pool_tag}_{method.file_tag}{ensemble}"
@@ -112,9 +123,9 @@ class Layout:
         """Held while the processed splits are made."""
         return self.folder / "processed" / "processed.lock"
 
-    def pool_lock(self) -> Path:
-        """Held while the biased pool is made."""
-        return self.run_folder / "log" / f"{self.pool().stem}.lock"
+    def lock_of(self, pool: Path) -> Path:
+        """Held while the biased pool is made, whose file is given."""
+        return self.run_folder / "log" / f"{pool.stem}.lock"
 
-    def _batch_name(self, prefix: str, method: Method, batch: int, size: int) -> str:
+    def _batch_name(self, prefix: str, method: HasFileTag, batch: int, size: int) -> str:
         return f"{prefix}_{self._start_tag}batch_{batch}_size_{size}_{self._pool_tag}_{method.file_tag}"

@@ -19,8 +19,9 @@ class BusyError(Exception):
 def hold(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock of the file `path`, which is made if missing and stays, empty, afterwards.
 
-    The system releases it when the process ends, however that happens. Raises BusyError if another process
-    holds it, unless told to `wait`; UserError if the folder does not allow it.
+    The system releases it when the process ends, however that happens.
+    Raises: BusyError if another process holds it, unless told to `wait`; UserError if the folder does not
+    allow it.
     """
     lock = FileLock(path, timeout=-1 if wait else 0)
     try:

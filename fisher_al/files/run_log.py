@@ -34,7 +34,10 @@ def versions() -> dict[str, str]:
 
 
 def append(path: Path, event: str, **facts: Any) -> None:
-    """Add a line: the time, what happened, facts about it. Raises UserError if it cannot be written."""
+    """Add a line: the time, what happened, facts about it.
+
+    Raises: UserError if it cannot be written.
+    """
     if not is_main():
         return  # of several processes that share the work
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -104,23 +107,19 @@ def log_start(path: Path, device: str, **facts: Any) -> None:
 
 
 @contextmanager
-def logged(paths: list[Path], stage: str, **facts: Any) -> Iterator[list[dict[str, Any]]]:
-    """Measure a stage that advances one chain, or several side by side, and note it if it ends well.
-
-    Yields one dictionary for each of `paths` for what is known only afterwards. Several share the seconds.
-    """
+def logged(path: Path, stage: str, **facts: Any) -> Iterator[dict[str, Any]]:
+    """Measure a stage and note it in the log if it ends well; what is known afterwards goes into the dict."""
     restart_peak()
     gpus = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     for gpu in gpus:
         torch.cuda.reset_peak_memory_stats(gpu)
-    results: list[dict[str, Any]] = [{} for _ in paths]
+    result: dict[str, Any] = {}
     start = time.perf_counter()
-    yield results
+    yield result
     measured = {
-        "seconds": round((time.perf_counter() - start) / len(paths), 4),
+        "seconds": round(time.perf_counter() - start, 4),
         "peak_memory": memory_in_use(peak=True),
     }
     if gpus:
         measured["peak_gpu_memory"] = max(map(torch.cuda.max_memory_allocated, gpus))
-    for path, result in zip(paths, results, strict=True):
-        append(path, stage, **facts, **measured, **result)
+    append(path, stage, **facts, **measured, **result)

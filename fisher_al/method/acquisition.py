@@ -16,7 +16,8 @@ def kernel_features(blocks: Tensor, widths: Sequence[int]) -> Tensor:
     """Features whose dot product is the practical Fisher kernel: R(i, j) = features_i . features_j.
 
     blocks : (N, L) for R_z, or (N, L, 2) holding z and g for R_zg; widths : channels of each scale, summing
-    to L. Every scale is standardised per image by itself (paper, section 3). Returns (N, L) or (N, 2L).
+    to L. Every scale is standardised per image by itself (paper, section 3).
+    Returns: (N, L) or (N, 2L).
     """
     parts = blocks.unbind(2) if blocks.dim() == 3 else (blocks,)
     return torch.cat([standardise(block) for part in parts for block in part.split(list(widths), 1)], 1)
@@ -73,8 +74,9 @@ def match(
     centres : (M, D); candidates : (N, ...), of which those at `rows` (default: all) may be picked, at least
     `budget`. `features` turns a chunk of candidates into what the centres are multiplied with (chunk, D);
     by default they are that. Rank 1 of every centre comes first, by decreasing similarity, then rank 2, and
-    so on; an image that is already picked is passed over. Returns indices into `candidates` in the order of
-    picking. Memory beyond the arguments: chunk x (M + 2 D) numbers.
+    so on; an image that is already picked is passed over. Memory beyond the arguments: chunk x (M + 2 D)
+    numbers.
+    Returns: indices into `candidates` (budget,), in the order of picking.
     """
     rows = torch.arange(len(candidates)) if rows is None else rows.cpu()
     # Rank r of M centres holds M candidates; when too many coincide, look deeper. Rank `budget` suffices.
@@ -115,6 +117,13 @@ def _first_distinct(sequence: Tensor, count: int) -> Tensor:
     positions = torch.arange(len(sequence), device=sequence.device)
     first = torch.full_like(values, len(sequence)).scatter_reduce(0, inverse, positions, "amin")
     return sequence[first.sort().values[:count]]
+
+
+def unlabeled_indices(labeled: Tensor, pool_size: int) -> Tensor:
+    """Ascending indices below `pool_size` that are not among `labeled`."""
+    is_unlabeled = torch.ones(pool_size, dtype=torch.bool)
+    is_unlabeled[labeled] = False
+    return is_unlabeled.nonzero().squeeze(1)
 
 
 def most_uncertain(uncertainty: Tensor, budget: int) -> Tensor:

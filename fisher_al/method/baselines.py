@@ -1,49 +1,86 @@
-"""Baselines that came after the paper, as scikit-activeml has them, on this project's descriptors."""
+"""What the paper's methods are compared with: random picks, VAAL, and two later methods."""
 
 from __future__ import annotations
 
-import numpy as np
-from skactiveml.base import SkactivemlClassifier
-from skactiveml.pool import Badge, CoreSet
 from torch import Tensor
 
-
-def coreset_picks(features: Tensor, labeled: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
-    """Farthest-first traversal of the pool's features (N, L) from the labeled ones (arXiv:1708.00489).
-
-    labeled, available : indices into the pool; returns `budget` indices out of `available`.
-    """
-    y = np.full(len(features), np.nan)
-    y[labeled.numpy()] = 0  # only which images are labeled counts
-    strategy = CoreSet(random_state=seed % 2**32)
-    picks = strategy.query(features.numpy(), y, candidates=available.numpy(), batch_size=budget)
-    return available.new_tensor(picks)
+from fisher_al.method.acquisition import random_picks, unlabeled_indices
+from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
+from fisher_al.method.descriptors import no_scores
+from fisher_al.method.fisher_kernel import describe_alike
+from fisher_al.method.predictions import predict_probabilities
 
 
-def badge_picks(features: Tensor, probabilities: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
-    """k-means++ on gradient embeddings: features (N, L) times softmax minus argmax (arXiv:1906.03671).
+class RandomPicks(Method):
+    """Uniformly random images."""
 
-    probabilities : (N, C); available : indices into the pool; returns `budget` indices out of it.
-    """
-    rows = np.concatenate([features.numpy(), probabilities.numpy()], axis=1)
-    y = np.full(len(rows), np.nan)
-    classifier = _Precomputed(probabilities.shape[1])
-    strategy = Badge(random_state=seed % 2**32)
-    picks = strategy.query(
-        rows, y, clf=classifier, fit_clf=False, candidates=available.numpy(), batch_size=budget
-    )
-    return available.new_tensor(np.asarray(picks, dtype=np.int64))
+    name = aug = "random"
+    notation, formula, cost = "random", "uniform", "none"
+    color, marker = "#000000", "o"
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
 
 
-class _Precomputed(SkactivemlClassifier):
-    """Hands out the features and probabilities that its input rows already hold side by side."""
+class AdversarialPicks(RandomPicks):
+    """VAAL: its first picks are random, the others come with its training, in `vaal/`."""
 
-    def __init__(self, num_classes: int):
-        super().__init__(classes=list(range(num_classes)))
-        self.num_classes = num_classes
+    name = aug = "vaal"
+    notation, formula = "VAAL", "lowest discriminator output (arXiv:1904.00370)"
+    cost = "1 encoder pass; VAE and discriminator are trained anew"
+    color, marker = "#6A51A3", "H"
+    scripts = "vaal"
 
-    def fit(self, X, y, sample_weight=None):
-        return self
 
-    def predict_proba(self, X):
-        return X[:, -self.num_classes :], X[:, : -self.num_classes]
+class FeatureBaseline(Method):
+    """A method on the features z of the pool."""
+
+    has_scales = True
+    extension = True
+
+    def describes(self, number: int) -> bool:
+        return True
+
+    def describe(self, iteration: Iteration, member: int) -> Description:
+        return describe_alike(iteration, iteration.network_to_describe(member), no_scores)
+
+    def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
+        return (len(iteration.pool), self.length, 2), None
+
+
+class CoreSet(FeatureBaseline):
+    """Farthest-first traversal from the labeled images."""
+
+    name, aug = "coreset", "coreSet"
+    notation, formula = "core-set", "farthest-first in features z (arXiv:1708.00489)"
+    cost = "1 forward pass, A + bA distances of length L"
+    color, marker = "#777777", "x"
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+        from fisher_al.method.skactiveml import coreset_picks  # slow to import, and rarely wanted
+
+        assert descriptors is not None
+        features = descriptors.pool[0][..., 0].float()
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        return coreset_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
+
+
+class Badge(FeatureBaseline):
+    """k-means++ on gradient embeddings."""
+
+    name, aug = "badge", "badge"
+    notation, formula = "BADGE", "k-means++ on (softmax - argmax) x z (arXiv:1906.03671)"
+    cost = "1 forward pass, A distances of length CL"
+    color, marker = "#999933", "+"
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+        from fisher_al.method.skactiveml import badge_picks  # slow to import, and rarely wanted
+
+        assert descriptors is not None
+        features = descriptors.pool[0][..., 0].float()
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        network, size = iteration.load_network(0), iteration.predict_batch_size
+        probabilities = predict_probabilities(network, iteration.pool, size).cpu()
+        seed = iteration.seed_of("picks")
+        return badge_picks(features, probabilities, available, iteration.budget, seed)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisher_al.data.batches import shared_batches
 from fisher_al.data.images import Images
 from fisher_al.distributed import gather_rows
+from fisher_al.method.network import TappedNetwork
 
 # Numbers in the gradients of several classes that are in memory at once.
 GRADIENTS_AT_ONCE = 2**25
@@ -25,7 +26,7 @@ class ForwardPass:
     of them.
     """
 
-    def __init__(self, network: nn.Module, inputs: Tensor, scales: Sequence[str]):
+    def __init__(self, network: TappedNetwork, inputs: Tensor, scales: Sequence[str]):
         self._network, self._scales, self.inputs = network, scales, inputs
         self._by_autograd = [name for name in scales if name not in network.closed_form_scales]
         self._activations: dict[str, Tensor] = {}
@@ -39,7 +40,8 @@ class ForwardPass:
     def _tap(self, name: str, activation: Tensor) -> Tensor:
         if self._by_autograd and not any(scale in self._activations for scale in self._by_autograd):
             activation = activation.detach()  # gradients are wanted down to the lowest scale only
-            activation.requires_grad_(name in self._by_autograd)
+        if name in self._by_autograd and not activation.requires_grad:
+            activation.requires_grad_()  # the lowest one, or one that does not depend on it
         self._activations[name] = activation
         return activation
 
@@ -58,8 +60,10 @@ class ForwardPass:
 
     def _pull_back(self, cotangents: Tensor) -> Tensor:
         """Pooled gradients (N, R, L) of the logits weighted by each of the cotangents (N, R, C)."""
-        with torch.no_grad():
-            blocks = self._network.pooled_gradients(self._activations, cotangents, self._scales)
+        blocks: dict[str, Tensor] = {}
+        if len(self._by_autograd) < len(self._scales):
+            with torch.no_grad():
+                blocks |= self._network.pooled_gradients(self._activations, cotangents, self._scales)
         if self._by_autograd:
             tapped = [self._activations[name] for name in self._by_autograd]
             if cotangents.shape[1] == 1:
@@ -81,37 +85,60 @@ class ForwardPass:
         return [average_positions(gradient, 2) for gradient in gradients]
 
 
+# From the forward pass of N images and their true labels (N,): what stands beside z in descriptors, (N, L).
+Column = Callable[[ForwardPass, Tensor], Tensor]
+# From the same: the labels S (N,) whose gradients are the scores.
+LabelRule = Callable[[ForwardPass, Tensor], Tensor]
+
+
+def scores_of(rule: LabelRule) -> Column:
+    """The Fisher scores of the labels that the rule chooses."""
+    return lambda one_pass, labels: one_pass.scores(rule(one_pass, labels))
+
+
+def no_scores(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+    """Zeros where scores would stand."""
+    return torch.zeros_like(one_pass.features)
+
+
+def label_column(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+    """The true label in the first of L rows, as the descriptor files have it."""
+    column = torch.zeros_like(one_pass.features)
+    column[:, 0] = labels
+    return column
+
+
 def average_positions(activation: Tensor, leading: int) -> Tensor:
     """Mean over all positions, the dimensions after `leading` ones and the channels."""
     return activation.flatten(leading + 1).mean(leading + 1) if activation.dim() > leading + 1 else activation
 
 
 def describe_in_blocks(
-    network: nn.Module,
+    network: TappedNetwork,
     images: Images,
     scales: Sequence[str],
     batch_size: int,
-    *channels: Callable[[ForwardPass, Tensor], Tensor],
+    *columns: Column,
 ) -> Iterator[Tensor]:
-    """Describe every image by z and by what `channels` make of its forward pass and label.
+    """Describe every image by z and by what `columns` make of its forward pass and label.
 
-    Each channel maps (ForwardPass, labels) of a batch to (batch, L). Yields blocks (n, L, 1 + len(channels))
+    Each column maps (ForwardPass, labels) of a batch to (batch, L). Yields blocks (n, L, 1 + len(columns))
     of successive images on the CPU, z at [..., 0]. The network is put into eval mode, so gradients of a
     batch are per-image. Several processes share the work, and each has all of its outcome.
     """
     network.eval()
     for chunk, inputs, labels in shared_batches(images, batch_size):
         one_pass = ForwardPass(network, inputs, scales)
-        columns = [one_pass.features, *(channel(one_pass, labels) for channel in channels)]
-        yield gather_rows(torch.stack(columns, dim=2), batch_size, len(chunk)).cpu()
+        described = [one_pass.features, *(column(one_pass, labels) for column in columns)]
+        yield gather_rows(torch.stack(described, dim=2), batch_size, len(chunk)).cpu()
 
 
 def describe(
-    network: nn.Module,
+    network: TappedNetwork,
     images: Images,
     scales: Sequence[str],
     batch_size: int,
-    *channels: Callable[[ForwardPass, Tensor], Tensor],
+    *columns: Column,
 ) -> Tensor:
-    """The blocks of `describe_in_blocks` as one tensor (N, L, 1 + len(channels))."""
-    return torch.cat(list(describe_in_blocks(network, images, scales, batch_size, *channels)))
+    """The blocks of `describe_in_blocks` as one tensor (N, L, 1 + len(columns))."""
+    return torch.cat(list(describe_in_blocks(network, images, scales, batch_size, *columns)))

@@ -8,18 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisher_al.data.batches import most_images_at_once
 from fisher_al.method.acquisition import kernel_features
-from fisher_al.method.descriptors import ForwardPass
-from fisher_al.method.information import diagonal_information, gaussian_information, trace_correlation
+from fisher_al.method.descriptors import ForwardPass, LabelRule
+from fisher_al.method.network import TappedNetwork
 from fisher_al.method.views import Views
-
-LabelRule = Callable[[ForwardPass, Tensor], Tensor]
-
-# Estimators over sampled views, by subtype token.
-ESTIMATORS = {"cor": trace_correlation, "amiFull": gaussian_information, "amiDiag": diagonal_information}
 
 # What is in memory at once while views are estimated: little enough to stay in the processor's cache.
 VIEWS_AT_ONCE = 4096
@@ -59,7 +54,7 @@ def nearest_validation_label(
 
 
 def most_dependent_label(
-    estimator: Callable[[Tensor, Tensor], Tensor], network: nn.Module, scales: Sequence[str], views: Views
+    estimator: Callable[[Tensor, Tensor], Tensor], network: TappedNetwork, scales: Sequence[str], views: Views
 ) -> LabelRule:
     """S = the class whose scores depend most on the features, over the views of an image.
 

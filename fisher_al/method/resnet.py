@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from fisher_al.method.network import Dropout, Tap, no_dropout, untapped
+from fisher_al.method.network import Dropout, Tap, TappedNetwork, no_dropout, untapped
 
 
-class TappedResNet(ResNet):
-    """Residual network of basic blocks (He et al., arXiv:1512.03385); see `network.TappedNetwork`.
+class TappedResNet(TappedNetwork, ResNet):
+    """Residual network of basic blocks (He et al., arXiv:1512.03385).
 
     blocks : how many of them each of the four layers has.
     Scales: layer1 to layer4's outputs, the pooled features, and the logits (fc). Monte-Carlo dropout: 0.25
@@ -20,6 +21,14 @@ class TappedResNet(ResNet):
     """
 
     head = "fc"
+    # what torchvision's ResNet makes
+    conv1: nn.Module
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    avgpool: nn.Module
+    layer1: nn.Sequential
+    fc: nn.Linear
     # Above the pooled features there is only a linear layer.
     closed_form_scales = frozenset({"pooled", "fc"})
 
@@ -28,10 +37,6 @@ class TappedResNet(ResNet):
         self.scales = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
         self.scales |= {"pooled": self.fc.in_features, "fc": num_classes}
 
-    def forward(self, images: Tensor, tap: Tap = untapped) -> Tensor:
-        """Logits (N, num_classes) of images (N, 3, H, W)."""
-        return self.above_dropout(self.below_dropout(images), tap)
-
     def below_dropout(self, images: Tensor) -> Tensor:
         """Input and first activation of the first block, as channels: what all dropout passes share."""
         stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))
@@ -39,6 +44,7 @@ class TappedResNet(ResNet):
 
     def above_dropout(self, hidden: Tensor, tap: Tap = untapped, dropout: Dropout = no_dropout) -> Tensor:
         """Logits from `below_dropout`'s activations, with dropout where the paper has it."""
+        half: Tensor | None
         block_input, half = hidden.chunk(2, dim=1)
         for name in ("layer1", "layer2", "layer3", "layer4"):
             for block in getattr(self, name):
@@ -58,10 +64,10 @@ class TappedResNet(ResNet):
         return {name: pooled[name] for name in pooled if name in scales}
 
 
-def _first_half(block: nn.Module, inputs: Tensor) -> Tensor:
+def _first_half(block: Any, inputs: Tensor) -> Tensor:
     return block.relu(block.bn1(block.conv1(inputs)))
 
 
-def _second_half(block: nn.Module, inputs: Tensor, half: Tensor) -> Tensor:
+def _second_half(block: Any, inputs: Tensor, half: Tensor) -> Tensor:
     shortcut = inputs if block.downsample is None else block.downsample(inputs)
     return block.relu(block.bn2(block.conv2(half)) + shortcut)

@@ -1,66 +1,151 @@
 """Uncertainty of the network under Monte-Carlo dropout (Gal and Ghahramani, arXiv:1506.02142)."""
 
+from __future__ import annotations
+
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from math import log
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fisher_al.data.batches import shared_batches
 from fisher_al.data.images import Images
 from fisher_al.distributed import gather_rows, process_rank
+from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
+from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
+from fisher_al.method.network import TappedNetwork
 from fisher_al.seeds import derive_seed
 
+# Images whose statistics, of every class and ensemble member, are in memory at once.
+ROWS_AT_ONCE = 8192
 
-@dataclass(frozen=True)
-class Uncertainty:
-    """An uncertainty in two steps, so that an ensemble can average between them.
 
-    statistics : probabilities (K, N, C) of K stochastic passes -> per-class statistics (N, C, 2), of which
-    the second is always the mean probability; score : statistics, averaged over ensemble members ->
-    uncertainty (N,), larger is less certain.
+class DropoutUncertainty(Method):
+    """The most uncertain images over K passes with dropout; in the first iteration, random ones.
+
+    An uncertainty comes in two steps, so that an ensemble can average between them: per-class statistics of
+    the passes, and a score of those statistics.
     """
 
-    statistics: Callable[[Tensor], Tensor]
-    score: Callable[[Tensor], Tensor]
+    aug = "topUncert"
+    cost = "K passes above the first dropout"
+    samples_repeatedly = True
+    ensembles = True
+
+    @abstractmethod
+    def statistic(self, probabilities: Tensor) -> Tensor:
+        """One number per image and class, (N, C), from probabilities (K, N, C) of K passes."""
+
+    @abstractmethod
+    def score(self, statistics: Tensor) -> Tensor:
+        """Uncertainty (N,), larger is less certain, from statistics (N, C, 2) averaged over the ensemble."""
+
+    def statistics(self, probabilities: Tensor) -> Tensor:
+        """The statistic and the mean probability, (N, C, 2), of probabilities (K, N, C)."""
+        return torch.stack([self.statistic(probabilities), probabilities.mean(0)], dim=2)
+
+    def legend(self, ensemble_size: int, mc_samples: int) -> str:
+        return f"{self.notation}, E={ensemble_size}, K={mc_samples}"
+
+    def settings(self, mc_samples: int, ensemble_size: int, describe_batch_size: int) -> dict[str, int]:
+        # dropout masks are drawn batch by batch
+        return {
+            "mc_samples": mc_samples,
+            "ensemble_size": ensemble_size,
+            "gen_batch_size": describe_batch_size,
+        }
+
+    def describes(self, number: int) -> bool:
+        return number > 0
+
+    def describe(self, iteration: Iteration, member: int) -> Description:
+        generator = iteration.generator("dropout", member, on_device=True)
+        samples = max(1, iteration.mc_samples // iteration.members)
+        blocks = statistics_in_blocks(
+            iteration.network_to_describe(member),
+            iteration.pool,
+            self.statistics,
+            samples,
+            iteration.describe_batch_size,
+            generator,
+        )
+        return Description(map(self.score, blocks) if iteration.members == 1 else blocks)
+
+    def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
+        size = len(iteration.pool)
+        return ((size,) if iteration.members == 1 else (size, iteration.num_classes, 2)), None
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        if descriptors is None:
+            return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
+        uncertainty = descriptors.pool[0]
+        if iteration.members > 1:
+            blocks = zip(*(member.split(ROWS_AT_ONCE) for member in descriptors.pool), strict=True)
+            uncertainty = torch.cat([self.score(sum(block) / iteration.members) for block in blocks])
+        return available[most_uncertain(uncertainty[available], iteration.budget)]
+
+
+class VariationRatio(DropoutUncertainty):
+    """One minus the share of passes that vote for the modal class."""
+
+    name = sub = "varMC"
+    notation, formula = "varR", "1 - share of the modal class over K passes"
+    color, marker = "#E69F00", "s"
+
+    def statistic(self, probabilities: Tensor) -> Tensor:
+        return F.one_hot(probabilities.argmax(2), probabilities.shape[2]).float().mean(0)
+
+    def score(self, statistics: Tensor) -> Tensor:
+        return 1 - statistics[..., 0].amax(1)
+
+
+class Entropy(DropoutUncertainty):
+    """Entropy of the mean softmax, in bits."""
+
+    name = sub = "entMC"
+    notation, formula = "entropy", "entropy of the mean softmax"
+    color, marker = "#B8860B", "p"
+
+    def statistic(self, probabilities: Tensor) -> Tensor:
+        return _entropy_terms(probabilities).mean(0)
+
+    def score(self, statistics: Tensor) -> Tensor:
+        return _entropy_terms(statistics[..., 1]).sum(1)
+
+
+class MutualInformation(Entropy):
+    """BALD: entropy of the mean minus mean entropy (Houlsby et al., arXiv:1112.5745)."""
+
+    name = sub = "baldMC"
+    notation, formula = "BALD", "entropy of the mean - mean entropy"
+    color, marker = "#7F5F00", "h"
+
+    def score(self, statistics: Tensor) -> Tensor:
+        return super().score(statistics) - statistics[..., 0].sum(1)
+
+
+class MeanDeviation(DropoutUncertainty):
+    """Mean over classes of the standard deviation over passes (of the population: one pass gives 0)."""
+
+    name = sub = "stdMC"
+    notation, formula = "mean STD", "mean over classes of the std over K passes"
+    color, marker = "#C9A227", "*"
+    ensembles = False
+
+    def statistic(self, probabilities: Tensor) -> Tensor:
+        return probabilities.std(0, correction=0)
+
+    def score(self, statistics: Tensor) -> Tensor:
+        return statistics[..., 0].mean(1)
 
 
 def _entropy_terms(probabilities: Tensor) -> Tensor:
     """-p log2 p, which is 0 at p = 0."""
     return torch.special.entr(probabilities) / log(2)
-
-
-def _with_mean(statistic: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda probabilities: torch.stack([statistic(probabilities), probabilities.mean(0)], dim=2)
-
-
-def _vote_share(probabilities: Tensor) -> Tensor:
-    return F.one_hot(probabilities.argmax(2), probabilities.shape[2]).float().mean(0)
-
-
-def _mean_entropy(statistics: Tensor) -> Tensor:
-    return statistics[..., 0].sum(1)
-
-
-def _entropy_of_mean(statistics: Tensor) -> Tensor:
-    return _entropy_terms(statistics[..., 1]).sum(1)
-
-
-# By subtype token; the per-class statistic of each is the expression inside _with_mean.
-UNCERTAINTIES = {
-    # one minus the share of passes that vote for the modal class
-    "varMC": Uncertainty(_with_mean(_vote_share), lambda s: 1 - s[..., 0].amax(1)),
-    "entMC": Uncertainty(_with_mean(lambda p: _entropy_terms(p).mean(0)), _entropy_of_mean),
-    # entropy of the mean minus mean entropy (Houlsby et al., arXiv:1112.5745)
-    "baldMC": Uncertainty(
-        _with_mean(lambda p: _entropy_terms(p).mean(0)), lambda s: _entropy_of_mean(s) - _mean_entropy(s)
-    ),
-    # mean over classes of the standard deviation over passes (of the population: one pass gives 0)
-    "stdMC": Uncertainty(_with_mean(lambda p: p.std(0, correction=0)), lambda s: s[..., 0].mean(1)),
-}
 
 
 def byte_dropout(activation: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -79,16 +164,16 @@ def byte_dropout(activation: Tensor, probability: float, generator: torch.Genera
 
 
 def statistics_in_blocks(
-    network: nn.Module,
+    network: TappedNetwork,
     images: Images,
-    uncertainty: Uncertainty,
+    statistics: Callable[[Tensor], Tensor],
     samples: int,
     batch_size: int,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Per-class statistics of `samples` passes with dropout over every image.
+    """What `statistics` makes of the probabilities (K, n, C) of K = `samples` passes with dropout.
 
-    Yields blocks (n, C, 2) of successive images on the CPU. The passes share all layers below the first
+    Yields blocks (n, ...) of successive images on the CPU. The passes share all layers below the first
     dropout. `batch_size` bounds images x passes computed at once, but all those of an image are; `generator`
     lives on the images' device and draws the dropout masks, a fresh one per pass and image. Several processes
     share the work, and each has all of its outcome.
@@ -105,5 +190,5 @@ def statistics_in_blocks(
             hidden = network.below_dropout(inputs).contiguous(memory_format=torch.channels_last)
             logits = network.above_dropout(torch.cat([hidden] * samples), dropout=dropout)
             probabilities = logits.unflatten(0, (samples, len(inputs))).softmax(2)
-            statistics = uncertainty.statistics(probabilities)
-        yield gather_rows(statistics, batch_size, len(chunk)).cpu()
+            block = statistics(probabilities)
+        yield gather_rows(block, batch_size, len(chunk)).cpu()

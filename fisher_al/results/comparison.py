@@ -118,7 +118,7 @@ def comparison_table(curves: Sequence[Curve], reference: Curve, accuracy: float)
     ranks = mean_ranks(curves)
     return [
         [
-            curve.chain.kind,
+            curve.chain.curve_name,
             _with_interval(*area_interval(curve)),
             _or_dash(rank, ".1f"),
             "reference" if curve is reference else _with_interval(*area_difference(curve, reference), "+"),
@@ -157,5 +157,5 @@ def paper_differences(curves: Sequence[Curve]) -> list[list[str]]:
             difference = mean - theirs
             is_far = count > 1 and abs(difference) > 2 * std / np.sqrt(count)
             cells.append("" if np.isnan(difference) else f"{difference:+.1f}{'*' if is_far else ''}")
-        rows.append([curve.chain.kind, *cells])
+        rows.append([curve.chain.curve_name, *cells])
     return rows

@@ -38,7 +38,7 @@ def collect_costs(chains: Sequence[Chain]) -> list[Cost]:
     """The cost of every method whose chains have logs, at each of the imbalance ratios."""
     by_method: dict[tuple, list[Chain]] = {}
     for chain in chains:
-        by_method.setdefault((chain.layout.imbalance_ratio, chain.kind), []).append(chain)
+        by_method.setdefault((chain.layout.imbalance_ratio, chain.curve_name), []).append(chain)
     costs = [_cost(group) for group in by_method.values()]
     return [cost for cost in costs if cost.iterations]
 
@@ -70,7 +70,7 @@ def cost_table(costs: Sequence[Cost]) -> list[list[str]]:
     """Rows for a printed table under `COST_HEADER`."""
     return [
         [
-            cost.chain.kind,
+            cost.chain.curve_name,
             str(cost.runs),
             str(cost.iterations),
             *(f"{seconds:.3g}" for seconds in [*cost.seconds.values(), cost.total]),
@@ -84,7 +84,7 @@ def write_costs(costs: Sequence[Cost], path: Path) -> None:
     """Write the costs as JSON, with the versions that draw them."""
     rows = [
         {
-            "method": cost.chain.kind,
+            "method": cost.chain.curve_name,
             "ir": cost.chain.layout.imbalance_ratio,
             "runs": cost.runs,
             "iterations": cost.iterations,

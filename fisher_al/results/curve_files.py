@@ -8,16 +8,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fisher_al.chain import Chain
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment
+from fisher_al.experiment import Experiment, parse_method
 from fisher_al.files.layout import Layout, format_ratio
 from fisher_al.files.run_log import versions
 from fisher_al.files.storage import atomic_write, save_json
-from fisher_al.method.registry import parse_method
 from fisher_al.results.curves import Curve, recorded_settings
 
 # Columns of the CSV, followed by one per run.
@@ -35,8 +35,8 @@ def write_csv(curves: Sequence[Curve], path: Path) -> None:
         writer.writerow([*CSV_COLUMNS, *runs])
         for curve in curves:
             chain, by_run = curve.chain, dict(zip(curve.runs, curve.values, strict=True))
-            kind, layout = chain.method.kind, chain.layout
-            head = [chain.method.token, kind.sub, kind.aug, chain.method.length, layout.ensemble_size]
+            method, layout = chain.method, chain.layout
+            head = [method.token, method.sub, method.aug, method.length, layout.ensemble_size]
             head += [int(layout.pretrained), format_ratio(layout.imbalance_ratio), layout.noisy_ratio]
             for i in range(curve.values.shape[1]):
                 where = [i + 1, curve.labels[i], f"{curve.percent[i]:g}", curve.counts[i]]
@@ -83,7 +83,10 @@ def command_line() -> str:
 
 
 def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
-    """Curves that `write_json` wrote, and their metric. Raises UserError if `path` holds something else."""
+    """Curves that `write_json` wrote, and their metric.
+
+    Raises: UserError if `path` holds something else.
+    """
     if not path.is_file():
         raise UserError(f"{path}: not found; name a JSON file that run_plot.py wrote")
     try:
@@ -102,7 +105,7 @@ def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
 
 
 def _curve(entry: dict, experiment: Experiment) -> Curve:
-    def number(name: str, least: float, most: float, kinds: type | tuple = int) -> int | float:
+    def number(name: str, least: float, most: float, kinds: Any = int) -> Any:
         return _within(entry[name], least, most, kinds)
 
     runs = entry["runs"]
@@ -113,23 +116,19 @@ def _curve(entry: dict, experiment: Experiment) -> Curve:
     layout = Layout(
         Path(), next(iter(runs)), float(ratio), noise, bool(number("pretrained", 0, 1)), number("E", 1, 1000)
     )
-    chain = Chain(
-        experiment=experiment,
-        layout=layout,
-        method=parse_method(str(entry["method"]), experiment),
-        training=experiment.training,
+    chain = Chain.by_protocol(
+        experiment,
+        layout,
+        parse_method(str(entry["method"]), experiment),
         iterations=len(rows[0]),
         budget=number("budget", 1, 10**9),
         mc_samples=experiment.mc_samples if entry["K"] is None else number("K", 1, 10**9),
-        gen_batch_size=1,
-        test_batch_size=1,
         seed=number("seed", 0, float("inf")),
-        device="cpu",
     )
     return Curve(chain, tuple(runs), np.array(rows, dtype=float))
 
 
-def _within(value: object, least: float, most: float, kinds: type | tuple = (int, float)) -> int | float:
+def _within(value: Any, least: float, most: float, kinds: Any = (int, float)) -> Any:
     """The value, if it is a number of one of the kinds, and in range."""
     if not isinstance(value, kinds) or not least <= value <= most:
         raise ValueError(f"{str(value)[:20]} where a number from {least} to {most} belongs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -29,7 +30,7 @@ class Curve:
         """The paper's legend entry."""
         chain = self.chain
         members = len(chain.members)
-        notation = chain.method.notation(members, max(1, chain.mc_samples // members))
+        notation = chain.method.legend(members, max(1, chain.mc_samples // members))
         return notation if chain.layout.pretrained else f"{notation}, random init"
 
     @property
@@ -40,7 +41,7 @@ class Curve:
     @property
     def percent(self) -> np.ndarray:
         """The same as a share of the full pool, before it was made imbalanced (the paper's x axis)."""
-        return 100 * self.labels / self.chain.experiment.pool_size
+        return 100 * self.labels / self.chain.experiment.source.pool_size
 
     @property
     def counts(self) -> np.ndarray:
@@ -106,7 +107,7 @@ def _as_recorded(chain: Chain, unreadable: Collection[Chain]) -> Chain:
     )
 
 
-def recorded_settings(chain: Chain) -> dict[str, object]:
+def recorded_settings(chain: Chain) -> dict[str, Any]:
     """What the chain's first checkpoint records of how it was trained; nothing if there is none."""
     path = chain.model_path(1, 0)
     return load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
@@ -136,7 +137,7 @@ def results_table(curves: Sequence[Curve]) -> list[list[str]]:
             "" if count == 0 else f"{mean:.2f}" if count == 1 else f"{mean:.2f}±{std:.2f}"
             for mean, std, count in zip(curve.mean, curve.std, curve.counts, strict=True)
         ]
-        rows.append([curve.chain.kind, f"{curve.counts.max()}/{len(curve.runs)}", *cells])
+        rows.append([curve.chain.curve_name, f"{curve.counts.max()}/{len(curve.runs)}", *cells])
     return rows
 
 
@@ -147,7 +148,9 @@ def results_header(curves: Sequence[Curve]) -> list[str]:
 
 def missing_runs(curves: Sequence[Curve]) -> list[str]:
     """One line per curve that lacks runs."""
-    return [f"missing: {curve.chain.kind}: {', '.join(curve.missing)}" for curve in curves if curve.missing]
+    return [
+        f"missing: {curve.chain.curve_name}: {', '.join(curve.missing)}" for curve in curves if curve.missing
+    ]
 
 
 def print_results(curves: Sequence[Curve]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -65,11 +65,11 @@ def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
     figure = Figure(figsize=(7, 1.2 + 0.4 * len(costs)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    kinds = [cost.chain.kind for cost in costs]
+    names = [cost.chain.curve_name for cost in costs]
     left = np.zeros(len(costs))
     for stage, color in zip(costs[0].seconds, ("#0072B2", "#E69F00"), strict=True):
         seconds = np.array([cost.seconds[stage] for cost in costs])
-        bars = axes.barh(kinds, seconds, left=left, label=stage, color=color)
+        bars = axes.barh(names, seconds, left=left, label=stage, color=color)
         left += seconds
     axes.bar_label(bars, [f"{total:.3g} s" for total in left], padding=3)
     axes.invert_yaxis()
@@ -91,15 +91,15 @@ def _draw(axes: Axes, curve: Curve) -> None:
     reached = curve.counts > 0
     spread = curve.std.copy()
     spread[curve.counts < 2] = 0
-    kind = curve.chain.method.kind
+    method = curve.chain.method
     axes.errorbar(
         curve.percent[reached],
         curve.mean[reached],
         yerr=spread[reached],
         label=curve.label,
-        color=kind.color,
-        marker=kind.marker,
-        markerfacecolor=kind.color if curve.chain.layout.pretrained else "white",
+        color=method.color,
+        marker=method.marker,
+        markerfacecolor=method.color if curve.chain.layout.pretrained else "white",
         linestyle=_line_style(curve),
         markersize=5 if curve.chain.layout.pretrained else 6.5,
         linewidth=1.4,
@@ -108,7 +108,13 @@ def _draw(axes: Axes, curve: Curve) -> None:
     )
 
 
-_PUBLISHED = {"linestyle": (0, (1, 2)), "linewidth": 1.1, "marker": ".", "markersize": 4, "alpha": 0.8}
+_PUBLISHED: dict[str, Any] = {
+    "linestyle": (0, (1, 2)),
+    "linewidth": 1.1,
+    "marker": ".",
+    "markersize": 4,
+    "alpha": 0.8,
+}
 
 
 def _draw_published(axes: Axes, curve: Curve) -> None:
@@ -117,7 +123,7 @@ def _draw_published(axes: Axes, curve: Curve) -> None:
         shown = min(len(published), len(curve.percent))
         percent, published = curve.percent[:shown], published[:shown]
         known = np.isfinite(published)
-        axes.plot(percent[known], published[known], color=curve.chain.method.kind.color, **_PUBLISHED)
+        axes.plot(percent[known], published[known], color=curve.chain.method.color, **_PUBLISHED)
 
 
 def _annotate(axes: Axes, saving: Saving) -> None:
@@ -143,9 +149,9 @@ def _annotate(axes: Axes, saving: Saving) -> None:
 def _line_style(curve: Curve) -> str | tuple:
     """Solid by default; random init, ensembles, shorter descriptors and what is not the paper's differ."""
     chain = curve.chain
-    if chain.method.kind.extension:
+    if chain.method.extension:
         return (0, (6, 1.5, 1, 1.5, 1, 1.5))
-    is_shorter = chain.method.kind.has_scales and chain.method.length != chain.experiment.default_length
+    is_shorter = chain.method.has_scales and chain.method.length != chain.experiment.default_length
     if not chain.layout.pretrained:
         return (0, (1, 1.5, 4, 1.5)) if is_shorter else ":"
     if len(chain.members) > 1:

@@ -11,7 +11,6 @@ import numpy as np
 
 from fisher_al.chain import Chain
 from fisher_al.files.layout import format_ratio
-from fisher_al.method.registry import ADVERSARIAL
 
 
 @cache
@@ -28,11 +27,11 @@ def published_mean(chain: Chain) -> np.ndarray | None:
     layout, method = chain.layout, chain.method
     curves = _facts()["curves"].get(chain.experiment.name, {})
     # the paper's uncertainties start from the pretrained model and replace no labels
-    key = (method.kind.sub, method.kind.aug, method.length, layout.ensemble_size, int(layout.pretrained))
+    key = (method.sub, method.aug, method.length, layout.ensemble_size, int(layout.pretrained))
     ratio = format_ratio(layout.imbalance_ratio)
     values = curves.get(ratio, {}).get("|".join(map(str, key)))
-    if method.kind.aug == ADVERSARIAL and layout.pretrained:
-        runs = _facts()["vaal"].get(chain.experiment.name, {}).get(ratio)  # published run by run
-        values = np.mean(runs, axis=0) if runs else None
+    by_run = _facts().get(method.name, {}).get(chain.experiment.name, {}).get(ratio)
+    if by_run and layout.pretrained:  # VAAL, published run by run
+        values = np.mean(by_run, axis=0)
     is_another = layout.noisy_ratio > 0 or chain.budget != chain.experiment.budget
     return None if values is None or is_another else np.array(values, dtype=float)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,7 +21,7 @@ class Panel:
     """Test errors of one method: `matrices` (runs, C, C), rows true classes, columns predicted ones;
     `wrong` (N,) says which test images the first run misclassifies."""
 
-    kind: str
+    curve_name: str
     notation: str
     runs: tuple[str, ...]
     matrices: np.ndarray
@@ -73,7 +74,7 @@ def plot_embedding(
     """Draw the test images at `embedding` (N, 2), coloured by class; those misclassified are large dots."""
     figure, axes = _panels(panels, title, height=5.6)
     count = int(labels.max()) + 1
-    colors = ListedColormap(matplotlib.colormaps["tab10"].colors[:count])
+    colors = ListedColormap(matplotlib.colormaps["tab10"](range(count)))
     norm = BoundaryNorm(np.arange(count + 1) - 0.5, count)
     for ax, panel in zip(axes, panels, strict=True):
         right, wrong = ~panel.wrong, panel.wrong
@@ -89,9 +90,14 @@ def plot_embedding(
     _save(figure, path)
 
 
-_SMALL = {"s": 1, "alpha": 0.35, "linewidths": 0}
-_LARGE = {"s": 16, "edgecolors": "black", "linewidths": 0.3}
-_BADGE = {"facecolor": "white", "edgecolor": "black", "boxstyle": "circle,pad=0.15", "linewidth": 0.6}
+_SMALL: dict[str, Any] = {"s": 1, "alpha": 0.35, "linewidths": 0}
+_LARGE: dict[str, Any] = {"s": 16, "edgecolors": "black", "linewidths": 0.3}
+_BADGE: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "black",
+    "boxstyle": "circle,pad=0.15",
+    "linewidth": 0.6,
+}
 
 
 def _panels(panels: Sequence[Panel], title: str, height: float) -> tuple[Figure, list]:

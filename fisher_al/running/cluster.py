@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -20,7 +21,7 @@ class Cluster:
 
     address : of Ray's head node, or `auto` for a cluster that this machine belongs to.
     gpus : None for one where the cluster has any.
-    Raises UserError if Ray is not installed, no cluster answers, or no machine has that much.
+    Raises: UserError if Ray is not installed, no cluster answers, or no machine has that much.
     """
 
     slots = sys.maxsize  # Ray keeps the queue
@@ -36,7 +37,7 @@ class Cluster:
             ) from error
         try:
             _require_listener(address)
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # whatever stands in the way of a connection
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise UserError(

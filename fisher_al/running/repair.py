@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from fisher_al.chain import Chain
-from fisher_al.data.folder_lists import FOLDER_SPLITS, read_list
-from fisher_al.data.in_memory import SPLITS, load_split, pool_size, prepare_pool
+from fisher_al.data.source import ImageSource
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import BusyError, hold, hold_all
 from fisher_al.files.storage import load_tensors
-from fisher_al.running.tasks import InitialModel, Task
+from fisher_al.running.tasks import ChainTask, InitialTask, Task
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import load_labeled
+from fisher_al.stages.unsup import InitialModel
 from fisher_al.training.checkpoints import load_checkpoint
 
 Report = Callable[[str], None]
@@ -25,70 +25,60 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
     """Check every file of the tasks, and of what they start from; delete what is broken or relies on that.
 
     A chain's later batches rely on its earlier ones, and all of them on the initial model. Splits and pools
-    are drawn exactly as before, so nothing is deleted with them. Raises UserError if an initial model is
-    broken that the tasks start from but do not make.
+    are drawn exactly as before, so nothing is deleted with them.
+    Raises: UserError if an initial model is broken that the tasks start from but do not make.
     """
-    parts = [part for task in tasks for part in task.parts]
-    for layout in dict.fromkeys(part.layout for part in parts):
-        _repair_data(parts[0].experiment, layout, report)
+    tasks = list(tasks)
+    for layout in dict.fromkeys(task.layout for task in tasks):
+        _repair_data(tasks[0].experiment.source, layout, report)
     broken_starts = []
-    for part in parts:
+    for task in tasks:
         try:
-            with hold_all(_locks(part)):
-                if isinstance(part, InitialModel):
-                    _repair_initial(part, report)
-                else:
-                    broken_starts += _repair_chain(part.chains[0], report)
+            with hold_all(_locks(task)):
+                if isinstance(task, InitialTask):
+                    _repair_initial(task.work, report)
+                elif isinstance(task, ChainTask):
+                    broken_starts += _repair_chain(task.work, report)
         except BusyError:
-            report(f"not checked, as another process works on it: {part.name}")
+            report(f"not checked, as another process works on it: {task.name}")
     if broken_starts:
         names = ", ".join(map(str, dict.fromkeys(broken_starts)))
         raise UserError(f"{names}: broken; run.py --initial --repair makes it anew")
 
 
-def _locks(part: Task) -> set[Path]:
-    [log] = part.logs
-    if not part.layout.run_folder.is_dir():
+def _locks(task: Task) -> set[Path]:
+    if not task.layout.run_folder.is_dir():
         return set()
     # an initial model needs those of all chains of the run, as they may rely on it
-    others = log.parent.glob("*.lock") if isinstance(part, InitialModel) else ()
-    return {log.with_suffix(".lock"), *others}
+    others = task.log.parent.glob("*.lock") if isinstance(task, InitialTask) else ()
+    return {task.lock, *others}
 
 
-def _repair_data(experiment: Experiment, layout: Layout, report: Report) -> None:
-    if experiment.folder is not None:
-        paths = [*map(layout.processed_list, FOLDER_SPLITS), layout.pool()]
-    else:
-        paths = [*map(layout.processed, SPLITS), layout.pool()]
-
-    def load(path: Path) -> None:
-        if experiment.folder is not None:
-            read_list(path, experiment.num_classes)
-        else:
-            load_split(path, experiment)
-
-    for path in dict.fromkeys(paths):
-        if _is_broken(path, lambda path=path: load(path)):
+def _repair_data(source: ImageSource, layout: Layout, report: Report) -> None:
+    for path in dict.fromkeys([*source.split_paths(layout), source.pool_path(layout)]):
+        if _is_broken(path, partial(source.check, path)):
             with hold(layout.processed_lock(), wait=True):
                 _delete([path], report)
 
 
 def _repair_initial(model: InitialModel, report: Report) -> None:
-    path = model.layout.initial_checkpoint(model.member)
-    if _is_broken(path, lambda: load_checkpoint(path, "")):
-        _delete([path, *model.layout.batches_from_initial()], report)
+    if _is_broken(model.path, lambda: load_checkpoint(model.path, "")):
+        _delete([model.path, *model.layout.batches_from_initial()], report)
 
 
 def _repair_chain(chain: Chain, report: Report) -> list[Path]:
-    """Repair one chain. Returns the broken ones among the initial models that it starts from."""
+    """Repair one chain.
+
+    Returns: the broken ones among the initial models that it starts from.
+    """
     starts = [chain.model_path(0, member) for member in chain.members]
-    broken_starts = [path for path in starts if _is_broken(path, lambda path=path: load_checkpoint(path, ""))]
+    broken_starts = [path for path in starts if _is_broken(path, partial(load_checkpoint, path, ""))]
     if _existing(chain, 1):
         _repair_batches(chain, report)
     descriptors = [
         path
         for path in chain.descriptor_files
-        if _is_broken(path, lambda path=path: load_tensors(path, "run gen_descr.py", mmap=True))
+        if _is_broken(path, partial(load_tensors, path, "run gen_descr.py", mmap=True))
     ]
     for path in descriptors:
         _delete([path], report)
@@ -99,8 +89,9 @@ def _repair_chain(chain: Chain, report: Report) -> list[Path]:
 
 
 def _repair_batches(chain: Chain, report: Report) -> None:
-    prepare_pool(chain.experiment, chain.layout, chain.seed)
-    size = pool_size(chain.experiment, chain.layout)
+    source = chain.experiment.source
+    source.prepare_pool(chain.layout, chain.seed)
+    size = source.count(chain.pool_path)
     batch = 1
     while later := _existing(chain, batch):
         broken = _broken_file(chain, batch, size)
@@ -122,7 +113,7 @@ def _existing(chain: Chain, batch: int) -> list[Path]:
 def _broken_file(chain: Chain, batch: int, size: int) -> Path | None:
     index_list, *checkpoints = chain.batch_files(batch)
     for path in checkpoints:
-        if _is_broken(path, lambda path=path: load_checkpoint(path, "")):
+        if _is_broken(path, partial(load_checkpoint, path, "")):
             return path
     if checkpoints[0].is_file() and _is_broken(index_list, lambda: load_labeled(chain, batch, size)):
         return index_list

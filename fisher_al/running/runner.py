@@ -17,11 +17,10 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
-from fisher_al.data.in_memory import prepare_processed
 from fisher_al.distributed import is_main
 from fisher_al.errors import UserError
 from fisher_al.memory import keep_freed_memory
-from fisher_al.running.tasks import OnProgress, Outcome, Task, attempt, join
+from fisher_al.running.tasks import OnProgress, Outcome, Task, attempt
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
@@ -37,27 +36,25 @@ Failures = list[tuple[Task, Outcome]]
 def prepare(tasks: Sequence[Task]) -> tuple[list[Task], Failures]:
     """Check what the tasks start from, and make the data that is missing.
 
-    Returns the tasks, without what cannot be done, and the reasons. Raises UserError if the dataset, which
-    all share, cannot be made.
+    Returns: the tasks that can be done, and those that cannot, with the reasons.
+    Raises: UserError if the data set, which all share, cannot be made.
     """
     failed: Failures = []
 
-    def sound(parts: Sequence[Task], step: Callable[[Task], None]) -> list[Task]:
+    def passing(tasks: Sequence[Task], step: Callable[[Task], None]) -> list[Task]:
         passed = []
-        for part in parts:
+        for task in tasks:
             try:
-                step(part)
-                passed.append(part)
+                step(task)
+                passed.append(task)
             except UserError as error:
-                failed.append((part, Outcome(error=str(error), refused=True)))
+                failed.append((task, Outcome(error=str(error), refused=True)))
         return passed
 
-    checked = [sound(task.parts, lambda part: part.check()) for task in tasks]
-    first = next((part for parts in checked for part in parts), None)
-    if first is not None:
-        prepare_processed(first.experiment, first.layout)
-    ready = [sound(parts, lambda part: part.prepare()) for parts in checked]
-    return [join(parts) for parts in ready if parts], failed
+    sound = passing(tasks, lambda task: task.check())
+    if sound:
+        sound[0].experiment.source.prepare_splits(sound[0].layout)
+    return passing(sound, lambda task: task.prepare()), failed
 
 
 class Workers(Protocol):
@@ -102,8 +99,12 @@ class Processes:
     def _start(self, slots: int) -> None:
         self.slots, self.description = slots, f"{slots} side by side"
         # spawn: a forked process would inherit torch's threads in an undefined state
-        arguments = {"mp_context": get_context("spawn"), "initializer": _start_worker}
-        self._executor = ProcessPoolExecutor(slots, **arguments, initargs=(self._threads, os.getpid()))
+        self._executor = ProcessPoolExecutor(
+            slots,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self._threads, os.getpid()),
+        )
 
     def submit(self, task: Task) -> Future[Outcome]:
         try:
@@ -154,7 +155,10 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str, cluster: Workers | No
 
 
 def _run(todo: Sequence[Task], workers: Workers, on_progress: OnProgress) -> Failures:
-    waiting, busy, failed, killed_once = deque(todo), [], [], []
+    waiting: deque[Task] = deque(todo)
+    failed: Failures = []
+    busy: list[Task] = []
+    killed_once: list[Task] = []
     running: dict[Future[Outcome], Task] = {}
     last_try = time.monotonic()
     while waiting or busy or running:

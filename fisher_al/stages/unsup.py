@@ -2,73 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from fisher_al.data.batches import default_evaluation_batch_size
-from fisher_al.data.in_memory import load_data
 from fisher_al.distributed import is_main, wait_for_all
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment, Schedule
+from fisher_al.experiment import Experiment
 from fisher_al.files.layout import Layout
 from fisher_al.method.network import seeded_network
 from fisher_al.seeds import derive_generator, derive_seed
 from fisher_al.training.checkpoints import save_checkpoint
 from fisher_al.training.evaluation import evaluate
-from fisher_al.training.fit import FitResult, OnEpoch, Replica, divergence, fit
+from fisher_al.training.fit import FitResult, OnEpoch, divergence, fit
 from fisher_al.training.objectives import ROTATIONS, rotation
+from fisher_al.training.schedule import Schedule
 from fisher_al.training.steps import autocast_type
 
 
-def unsup(
-    experiment: Experiment,
-    layout: Layout,
-    member: int,
-    schedule: Schedule,
-    seed: int,
-    device: str,
-    on_epoch: OnEpoch | None = None,
-) -> float:
-    """Write the initial model of `layout`, as its `pretrained` says.
+@dataclass(frozen=True)
+class InitialModel:
+    """One initial model: of a run, pool and ensemble member, pretrained or not as its layout says."""
 
-    Returns the accuracy (percent) that the checkpoint records: of rotations if pretrained, else of classes.
-    Raises UserError if training diverged.
+    experiment: Experiment
+    layout: Layout
+    member: int
+    schedule: Schedule
+    seed: int
+    device: str
+
+    @property
+    def path(self) -> Path:
+        return self.layout.initial_checkpoint(self.member)
+
+    @property
+    def log(self) -> Path:
+        return self.layout.initial_log(self.member)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the checkpoint records of how it was made."""
+        training: dict[str, Any] = {}
+        if self.layout.pretrained:
+            training = {**asdict(self.schedule), **self.experiment.source.input_settings}
+        return {"seed": self.seed, **training}
+
+
+def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
+    """Write an initial model.
+
+    Returns: the accuracy (percent) that the checkpoint records: of rotations if pretrained, else of classes.
+    Raises: UserError if training diverged.
     """
-    data = load_data(experiment, layout, seed, device)
-    weights_seed = derive_seed(seed, layout.run, "initial weights", member)
+    experiment, layout, device = model.experiment, model.layout, model.device
+    run = model.seed, layout.run
+    data = experiment.source.load(layout, device)
     classes = ROTATIONS if layout.pretrained else experiment.num_classes
+    weights_seed = derive_seed(*run, "initial weights", model.member)
     network = seeded_network(experiment.network, classes, weights_seed).to(device)
+    batch_size = default_evaluation_batch_size(device, experiment.source.image_shape)
     if layout.pretrained:
-        generator = derive_generator(seed, layout.run, "pretraining", member)
-        replica = Replica(network, data.pool, torch.arange(len(data.pool)), generator)
-        batch_size = default_evaluation_batch_size(device, experiment.image_shape)
-        [result] = fit(
-            [replica],
+        result = fit(
+            network,
+            data.pool,
+            torch.arange(len(data.pool)),
+            model.schedule,
+            derive_generator(*run, "pretraining", model.member),
             data.test,
-            schedule,
-            None,
-            rotation,
+            objective=rotation,
             evaluation_batch_size=batch_size,
             on_epoch=on_epoch,
             autocast=autocast_type(device) if experiment.autocast else None,
         )
         if result.diverged:
-            raise UserError(divergence(f"{layout.name} member {member}", result, schedule))
+            raise UserError(divergence(f"{layout.name} member {model.member}", result, model.schedule))
     else:
-        batch_size = default_evaluation_batch_size(device, experiment.image_shape)
         accuracy = evaluate(network, data.test, batch_size=batch_size)
         result = FitResult(network.state_dict(), 0, accuracy, accuracy)
-    settings = initial_settings(experiment, layout, schedule, seed)
     if is_main():
-        save_checkpoint(result, settings, layout.initial_checkpoint(member))
+        save_checkpoint(result, model.settings, model.path)
     wait_for_all()
-    return result.accuracies["acc"]
-
-
-def initial_settings(
-    experiment: Experiment, layout: Layout, schedule: Schedule, seed: int
-) -> dict[str, object]:
-    """What an initial checkpoint records of how it was made."""
-    training = {**asdict(schedule), **experiment.input_settings} if layout.pretrained else {}
-    return {"seed": seed, **training}
+    return result.acc

@@ -66,7 +66,7 @@ def require_settings(path: Path, settings: dict[str, object], otherwise: str) ->
 def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, kept: Sequence[str] = ()) -> None:
     """Load `state` into `network`; the layers named in `kept` stay as they are.
 
-    Raises UserError, naming `source`, if a weight is missing, unexpected or of another shape.
+    Raises: UserError, naming `source`, if a weight is missing, unexpected or of another shape.
     """
     own = network.state_dict()
     fresh = tuple(name for name in own if name.rpartition(".")[0] in kept)

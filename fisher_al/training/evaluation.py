@@ -8,14 +8,19 @@ from torch import nn
 from fisher_al.data.batches import EVALUATION_BATCH_SIZE, shared_batches
 from fisher_al.data.images import Images
 from fisher_al.distributed import share_of, sum_over_processes
-from fisher_al.training.objectives import Task, classification
+from fisher_al.training.objectives import Objective, classification
 
 
 def evaluate(
-    network: nn.Module, images: Images, task: Task = classification, batch_size: int = EVALUATION_BATCH_SIZE
+    network: nn.Module,
+    images: Images,
+    objective: Objective = classification,
+    batch_size: int = EVALUATION_BATCH_SIZE,
 ) -> float:
     """Top-1 accuracy in percent."""
-    return BestSoFar(images, task, batch_size).accuracy(network, to_the_end=True)
+    accuracy = BestSoFar(images, objective, batch_size).accuracy(network, to_the_end=True)
+    assert accuracy is not None
+    return accuracy
 
 
 class BestSoFar:
@@ -26,8 +31,10 @@ class BestSoFar:
     images. The best accuracy, and which network reached it first, are the same as from whole passes.
     """
 
-    def __init__(self, images: Images, task: Task = classification, batch_size: int = EVALUATION_BATCH_SIZE):
-        self._images, self._task, self._batch_size = images, task, batch_size
+    def __init__(
+        self, images: Images, objective: Objective = classification, batch_size: int = EVALUATION_BATCH_SIZE
+    ):
+        self._images, self._objective, self._batch_size = images, objective, batch_size
         self._times_missed = torch.zeros(len(images), dtype=torch.int32, device=images.device)
         self._fewest_errors: int | None = None
         self.improved = False
@@ -46,7 +53,7 @@ class BestSoFar:
             hardest_first = self._times_missed.argsort(descending=True, stable=True)
             for chunk, inputs, labels in shared_batches(self._images, self._batch_size, hardest_first):
                 chosen = share_of(chunk, self._batch_size)
-                inputs, labels = self._task(inputs, labels)
+                inputs, labels = self._objective(inputs, labels)
                 wrong = network(inputs).argmax(1) != labels
                 if len(chosen):
                     missed[chosen] = wrong.view(-1, len(chosen)).any(0).int()

@@ -1,4 +1,4 @@
-"""Training: epochs of mini-batches, the best one kept; of one network or of replicas side by side."""
+"""Training: epochs of mini-batches, the best one kept."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fisher_al.data.batches import EVALUATION_BATCH_SIZE
 from fisher_al.data.images import Images
 from fisher_al.distributed import align_buffers, process_count, process_rank
 from fisher_al.errors import UserError
-from fisher_al.experiment import Schedule
 from fisher_al.training.evaluation import BestSoFar
-from fisher_al.training.objectives import Task, classification
+from fisher_al.training.objectives import Objective, classification
+from fisher_al.training.schedule import Schedule
 from fisher_al.training.steps import Trainer
 
 OnEpoch = Callable[[int, float], None]
@@ -47,94 +47,66 @@ class FitResult:
         return {name: accuracy for name, accuracy in reported.items() if accuracy is not None}
 
 
-@dataclass(frozen=True)
-class Replica:
-    """One network to train: on the `chosen` (n,) images of `train`, reshuffled every epoch by `generator`."""
-
-    network: nn.Module
-    train: Images
-    chosen: Tensor
-    generator: torch.Generator
-
-
 def fit(
-    replicas: Sequence[Replica],
-    test: Images,
+    network: nn.Module,
+    train: Images,
+    chosen: Tensor,
     schedule: Schedule,
+    generator: torch.Generator,
+    test: Images,
     validation: Images | None = None,
-    task: Task = classification,
+    objective: Objective = classification,
     evaluation_batch_size: int = EVALUATION_BATCH_SIZE,
     on_epoch: OnEpoch | None = None,
     autocast: torch.dtype | None = None,
-) -> list[FitResult]:
-    """Train the replicas' networks in place, and keep of each the epoch that is best on `test`.
+) -> FitResult:
+    """Train the network in place on the `chosen` (n,) images of `train`, and keep the epoch best on `test`.
 
-    All replicas choose equally many images. Of several processes, each trains on its share of every batch.
-    `validation` may be `test` itself. Test and validation passes go only as far as it takes to know the best
-    epoch. `on_epoch(epoch, accuracy)` reports the best test accuracy so far, averaged over replicas. With
-    `autocast`, steps are in that precision where it is safe.
+    `generator` reshuffles the images every epoch. Of several processes, each trains on its share of every
+    batch. `validation` may be `test` itself. Test and validation passes go only as far as it takes to know
+    the best epoch. `on_epoch(epoch, accuracy)` reports the best test accuracy so far. With `autocast`, steps
+    are in that precision where it is safe.
     """
-    for replica in replicas:
-        replica.network.to(memory_format=torch.channels_last)
-    trainer = Trainer([replica.network for replica in replicas], schedule, autocast)
-    batches = _Batches(replicas, schedule.batch_size, task)
-    selections = [EpochSelection(test, validation, task, evaluation_batch_size) for _ in replicas]
+    network.to(memory_format=torch.channels_last)
+    trainer = Trainer(network, schedule, autocast)
+    batches = TrainingBatches(network, train, chosen, schedule.batch_size, generator)
+    selection = EpochSelection(test, validation, objective, evaluation_batch_size)
     for epoch in range(schedule.epochs + 1):
-        if all(selection.result.diverged for selection in selections):
-            break
         if epoch > 0:
             trainer.set_learning_rate(schedule.learning_rate_at(epoch))
-            for replica in replicas:
-                replica.network.train()
+            network.train()
             for inputs, labels in batches.of_next_epoch():
-                trainer.step(inputs, labels)
-            for replica in replicas:
-                align_buffers(replica.network)
-        for replica, selection in zip(replicas, selections, strict=True):
-            if not selection.result.diverged:
-                selection.consider(replica.network, epoch, is_last=epoch == schedule.epochs)
+                trainer.step(*objective(inputs, labels))
+            align_buffers(network)
+        selection.consider(network, epoch, is_last=epoch == schedule.epochs)
         if on_epoch:
-            on_epoch(epoch, sum(selection.result.acc for selection in selections) / len(selections))
-    return [selection.result for selection in selections]
+            on_epoch(epoch, selection.result.acc)
+        if selection.result.diverged:
+            break
+    return selection.result
 
 
-class _Batches:
-    """Mini-batches of all replicas: (N, ...) of one, (R, N, ...) of several."""
+class TrainingBatches:
+    """Mini-batches of the chosen images, reshuffled every epoch."""
 
-    def __init__(self, replicas: Sequence[Replica], batch_size: int, task: Task):
-        self._replicas, self._batch_size, self._task = replicas, batch_size, task
-        self._has_buffers = any(True for _ in replicas[0].network.buffers())
-        self._images, self._chosen = replicas[0].train, [replicas[0].chosen]
-        if len(replicas) > 1:
-            # what the replicas train on, one after another, so that a batch is one gather
-            count = len(replicas[0].chosen)
-            self._images = Images.joined([(replica.train, replica.chosen) for replica in replicas])
-            self._chosen = list(torch.arange(count * len(replicas)).split(count))
+    def __init__(
+        self, network: nn.Module, train: Images, chosen: Tensor, batch_size: int, generator: torch.Generator
+    ):
+        self._has_buffers = any(True for _ in network.buffers())
+        self._train, self._chosen, self._batch_size = train, chosen, batch_size
+        self._generator = generator
 
     def of_next_epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        orders = [
-            chosen[torch.randperm(len(chosen), generator=replica.generator)]
-            for chosen, replica in zip(self._chosen, self._replicas, strict=True)
-        ]
-        if len(orders) == 1:
-            return self._of_one(orders[0])
-        return self._of_several(torch.stack(orders).to(self._images.device))
-
-    def _of_one(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        shares = [batch[process_rank() :: process_count()] for batch in self._split(order)]
+        """Yield this process's (inputs, labels) of each batch."""
+        order = self._chosen[torch.randperm(len(self._chosen), generator=self._generator)]
+        shares = [batch[process_rank() :: process_count()] for batch in self.split(order)]
         seed = 0
-        if self._images.augments:
-            draw = torch.randint(2**31 - 1, (1,), generator=self._replicas[0].generator)
+        if self._train.augments:
+            draw = torch.randint(2**31 - 1, (1,), generator=self._generator)
             seed = (int(draw) + process_rank()) % 2**31
-        for inputs, labels in self._images.augmented(shares, seed):
-            yield self._task(inputs, labels)
+        return self._train.augmented(shares, seed)
 
-    def _of_several(self, orders: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in orders.split(self._batch_size, dim=1):
-            batches = [self._task(*self._images[own]) for own in indices]
-            yield tuple(map(torch.stack, zip(*batches, strict=True)))
-
-    def _split(self, order: Tensor) -> Sequence[Tensor]:
+    def split(self, order: Tensor) -> Sequence[Tensor]:
         """Indices of each batch.
 
         The last one is filled up with the first images, so that every process has equally many, and more
@@ -157,10 +129,13 @@ class _Batches:
 class EpochSelection:
     """Keeps the epoch that is best on test, and the test accuracy of the one that is best on validation."""
 
-    def __init__(self, test: Images, validation: Images | None, task: Task, batch_size: int):
-        self._test = self._validation = BestSoFar(test, task, batch_size)
+    def __init__(self, test: Images, validation: Images | None, objective: Objective, batch_size: int):
+        self._test = BestSoFar(test, objective, batch_size)
+        self._validation: BestSoFar | None = self._test
         if validation is not test:
-            self._validation = BestSoFar(validation, task, batch_size) if validation is not None else None
+            self._validation = (
+                BestSoFar(validation, objective, batch_size) if validation is not None else None
+            )
         self.result = FitResult({}, -1, 0.0, 0.0)
 
     def consider(self, network: nn.Module, epoch: int, is_last: bool) -> None:
@@ -174,8 +149,9 @@ class EpochSelection:
             self._validation.accuracy(network)
             best_on_validation = self._validation.improved
         accuracy = self._test.accuracy(network, to_the_end=is_last or best_on_validation)
+        if accuracy is None:
+            return  # found out early not to be the best
         if self._test.improved:
-            # clones, as weights of replicas are slices of what they share
             state = network.state_dict()
             self.result.state_dict = {name: values.detach().clone() for name, values in state.items()}
             self.result.epoch, self.result.acc = epoch, accuracy
@@ -193,7 +169,7 @@ def _is_finite(network: nn.Module) -> bool:
 
 def divergence(name: str, result: FitResult, schedule: Schedule) -> str:
     """What to tell about a network whose `result` says that it diverged."""
-    rate = schedule.learning_rate_at(max(1, result.diverged_in))
+    rate = schedule.learning_rate_at(max(1, result.diverged_in or 0))
     return (
         f"{name}: the loss became NaN or infinite in epoch {result.diverged_in} at learning rate {rate:g}; "
         "its last result is kept as it was; choose a smaller --lr"

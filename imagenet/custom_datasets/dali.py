@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from fisher_al.data.folder_images import Decoder
 from fisher_al.errors import UserError
-from fisher_al.experiment import ImageFolder
 
 try:
     from nvidia.dali import fn, pipeline_def, types
@@ -22,9 +22,9 @@ except ImportError as error:
 
 
 def load(
-    folder: ImageFolder, files: Sequence[str], batch_size: int, device: str, seed: int | None
+    decoder: Decoder, files: Sequence[str], batch_size: int, device: str, seed: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (inputs, positions in `files`) of every batch, as `ImageFolder.load` has it.
+    """Yield (inputs, positions in `files`) of every batch, as `Decoder.load` has it.
 
     Inputs are float32 (n, 3, crop, crop), channels last in memory, on `device`. With a seed: a random crop of
     0.1 to 1 of the area and 0.8 to 1.25 of aspect, mirrored or not; without: the short side scaled to 256 for
@@ -32,12 +32,12 @@ def load(
     """
     gpu = None if device == "cpu" else torch.device(device).index or 0
     pipeline = _pipeline(
-        folder,
+        decoder,
         files,
         seed is not None,
         "cpu" if gpu is None else "mixed",
         batch_size=batch_size,
-        num_threads=folder.workers,
+        num_threads=decoder.workers,
         device_id=gpu,
         seed=seed or 0,
         exec_dynamic=False,  # with the dynamic executor every pipeline leaves its buffers behind
@@ -51,12 +51,12 @@ def load(
 
 
 @pipeline_def
-def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool, decoder: str):
+def _pipeline(decoder: Decoder, files: Sequence[str], training: bool, device: str):
     encoded, positions = fn.readers.file(
-        file_root=str(folder.root), files=list(files), labels=list(range(len(files))), name="files"
+        file_root=str(decoder.root), files=list(files), labels=list(range(len(files))), name="files"
     )
     # pixels as they are stored, as torchvision has them, whatever EXIF says of their orientation
-    options = {"device": decoder, "output_type": types.RGB, "adjust_orientation": False}
+    options = {"device": device, "output_type": types.RGB, "adjust_orientation": False}
     if training:
         images = fn.decoders.image_random_crop(
             encoded,
@@ -64,19 +64,19 @@ def _pipeline(folder: ImageFolder, files: Sequence[str], training: bool, decoder
             random_area=[0.1, 1.0],
             random_aspect_ratio=[0.8, 1.25],
         )
-        images = fn.resize(images, size=[folder.crop, folder.crop])
+        images = fn.resize(images, size=[decoder.crop, decoder.crop])
         mirror = fn.random.coin_flip()
     else:
         images = fn.decoders.image(encoded, **options)
-        images = fn.resize(images, resize_shorter=round(folder.crop * 256 / 224))
+        images = fn.resize(images, resize_shorter=round(decoder.crop * 256 / 224))
         mirror = 0
     inputs = fn.crop_mirror_normalize(
         images,
-        crop=(folder.crop, folder.crop),
+        crop=(decoder.crop, decoder.crop),
         mirror=mirror,
         dtype=types.FLOAT,
         output_layout="HWC",
-        mean=[255 * value for value in folder.mean],
-        std=[255 * value for value in folder.std],
+        mean=[255 * value for value in decoder.mean],
+        std=[255 * value for value in decoder.std],
     )
     return inputs, positions

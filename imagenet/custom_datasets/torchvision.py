@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from fisher_al.experiment import ImageFolder
+from fisher_al.data.folder_images import Decoder
 from fisher_al.seeds import derive_seed
 
 
 class _Files(Dataset):
     """The named files as (input, position)."""
 
-    def __init__(self, folder: ImageFolder, files: Sequence[str], seed: int | None):
-        self._root, self._files, self._seed = folder.root, files, seed
-        crop = folder.crop
+    def __init__(self, decoder: Decoder, files: Sequence[str], seed: int | None):
+        self._root, self._files, self._seed = decoder.root, files, seed
+        crop = decoder.crop
         if seed is None:
             shape = [v2.Resize(round(crop * 256 / 224)), v2.CenterCrop(crop)]
         else:
@@ -28,7 +28,7 @@ class _Files(Dataset):
                 v2.RandomHorizontalFlip(),
             ]
         self._transform = v2.Compose(
-            [*shape, v2.ToDtype(torch.float32, scale=True), v2.Normalize(folder.mean, folder.std)]
+            [*shape, v2.ToDtype(torch.float32, scale=True), v2.Normalize(decoder.mean, decoder.std)]
         )
 
     def __len__(self) -> int:
@@ -47,16 +47,16 @@ class _Files(Dataset):
 
 
 def load(
-    folder: ImageFolder, files: Sequence[str], batch_size: int, device: str, seed: int | None
+    decoder: Decoder, files: Sequence[str], batch_size: int, device: str, seed: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (inputs, positions in `files`) of every batch, as `ImageFolder.load` has it.
+    """Yield (inputs, positions in `files`) of every batch, as `Decoder.load` has it.
 
     Crops as `imagenet.custom_datasets.dali.load` has them, by other random numbers.
     """
     loader = DataLoader(
-        _Files(folder, files, seed),
+        _Files(decoder, files, seed),
         batch_size,
-        num_workers=folder.workers,
+        num_workers=decoder.workers,
         pin_memory=device != "cpu",
         generator=torch.Generator(),
     )

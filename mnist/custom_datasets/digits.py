@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from fisher_al.experiment import RawSplits
+from fisher_al.data.in_memory import RawSplits
 
 TEST_IMAGES = 497
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from torchvision.datasets import MNIST
 from torchvision.datasets.utils import check_integrity
 
+from fisher_al.data.in_memory import RawSplits
 from fisher_al.errors import UserError
-from fisher_al.experiment import RawSplits
 
 # Checksums of the IDX files themselves: archives of the same content differ with how they were packed.
 IDX_MD5 = {
@@ -26,7 +26,7 @@ IDX_MD5 = {
 def read_mnist(folder: Path) -> RawSplits:
     """Read MNIST from `folder`/raw, packed (.gz) or not, or download it there through torchvision.
 
-    Raises UserError if a file is truncated or altered, or if one is absent and cannot be downloaded.
+    Raises: UserError if a file is truncated or altered, or if one is absent and cannot be downloaded.
     """
     raw = folder / "raw"
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fisher_al.method.network import Dropout, Tap, no_dropout, untapped
+from fisher_al.method.network import Dropout, Tap, TappedNetwork, no_dropout, untapped
 
 
-class LeNet(nn.Module):
-    """Two convolutions and two fully connected layers; see `fisher_al.method.network.TappedNetwork`.
+class LeNet(TappedNetwork):
+    """Two convolutions and two fully connected layers, for images (N, 1, 28, 28).
 
     Activations of conv1 and conv2 are taken after max-pooling and ReLU, that of fc1 after ReLU; fc2's are
     the logits. Monte-Carlo dropout: 0.25 after each convolution block, 0.5 after fc1.
@@ -26,10 +26,6 @@ class LeNet(nn.Module):
         self.fc2 = nn.Linear(50, num_classes)
         self.scales = {"conv1": 10, "conv2": 20, "fc1": 50, "fc2": num_classes}
         self.closed_form_scales = frozenset(self.scales)
-
-    def forward(self, images: Tensor, tap: Tap = untapped) -> Tensor:
-        """Logits (N, num_classes) of images (N, 1, 28, 28)."""
-        return self.above_dropout(self.below_dropout(images), tap)
 
     def below_dropout(self, images: Tensor) -> Tensor:
         """Activation of conv1 (N, 10, 12, 12): what all dropout passes over an image share."""
@@ -48,7 +44,7 @@ class LeNet(nn.Module):
         """Gradients at `scales`, averaged over positions, of the logits weighted by cotangents (N, R, C).
 
         Above conv1 there are only linear layers, pooling and ReLU masks, so no backward pass is needed, and
-        the R directions of an image share all but a few small products. Returns (N, R, channels) per scale.
+        the R directions of an image share all but a few small products.
         """
         pooled = {"fc2": cotangents}
         pooled["fc1"] = gradient = cotangents @ self.fc2.weight

@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.datasets import SVHN
 from torchvision.datasets.utils import check_md5, download_url
 
+from fisher_al.data.in_memory import RawSplits
 from fisher_al.errors import UserError
-from fisher_al.experiment import RawSplits
 
 CHUNK = 10_000
 
@@ -27,8 +27,8 @@ class _AnyContent(SVHN):
 def read_svhn(raw: Path, verify: bool) -> RawSplits:
     """Read train, extra and test `.mat` files from `raw`; absent ones are downloaded if `verify`.
 
-    Train and extra images follow one another. Peak memory is about twice that of the images. Raises
-    UserError if a file is absent, altered or not of the format.
+    Train and extra images follow one another. Peak memory is about twice that of the images.
+    Raises: UserError if a file is absent, altered or not of the format.
     """
     train = _read(raw, "train", verify)
     extra = _read(raw, "extra", verify)

@@ -1,0 +1,103 @@
+"""What every script has in common: its data sets, its device, its exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import torch
+
+from fisher_al.commands.options import DataOptions
+from fisher_al.commands.parsing import Parser
+from fisher_al.distributed import process_group
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
+from fisher_al.memory import keep_freed_memory
+
+ScriptOptions = TypeVar("ScriptOptions", bound=DataOptions)
+
+
+@dataclass(frozen=True)
+class OwnOptions:
+    """The options that a folder's data sets have for themselves: none."""
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """The protocols that a folder's scripts offer as --dataset, and the options that are its own.
+
+    options : a dataclass of them. `adapt(experiment, own, options)` is the chosen protocol with what they
+    say. only_read : those that say how images are read; scripts that only draw do not offer them.
+    """
+
+    protocols: Mapping[str, Experiment]
+    options: type = OwnOptions
+    adapt: Callable[[Experiment, Any, DataOptions], Experiment] = lambda experiment, own, options: experiment
+    only_read: Sequence[str] = ()
+
+
+def parse(
+    description: str,
+    options: type[ScriptOptions],
+    datasets: Datasets,
+    arguments: Sequence[str],
+    reads_images: bool = True,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[ScriptOptions, Experiment]:
+    """A script's options, and the protocol of the data set that they name.
+
+    changes : by name of a field, settings of `add_argument`.
+    Raises: UserError for a wrong option.
+    """
+    parser = Parser(description)
+    names = list(datasets.protocols)
+    of_data: dict[str, Mapping[str, Any]] = {
+        "dataset": {"default": names[0], "choices": names},
+        "datadir": {"default": Path(sys.argv[0]).resolve().parents[1] / "local_data"},
+    }
+    parser.add_options(options, changes={**of_data, **(changes or {})})
+    parser.add_options(datasets.options, without=() if reads_images else datasets.only_read)
+    namespace = parser.parse_args(arguments)
+    chosen = parser.read(options, namespace)
+    own: Any = parser.read(datasets.options, namespace)
+    return chosen, datasets.adapt(datasets.protocols[chosen.dataset], own, chosen)
+
+
+def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:
+    """Run `main` on `arguments` (default: the command line); UserError: one line on stderr, exit code 2."""
+    keep_freed_memory()
+    try:
+        with process_group():
+            code = main(sys.argv[1:] if arguments is None else arguments)
+        sys.exit(code)
+    except UserError as error:
+        print("error:", *str(error).splitlines(), file=sys.stderr)  # an option may hold anything
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def choose_device(gpu: int) -> str:
+    """Name of the GPU's device, or of the CPU where there is no GPU; torchrun gives every process its own."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    gpu += int(os.environ.get("LOCAL_RANK", 0))
+    if gpu >= torch.cuda.device_count():
+        raise UserError(f"--gpu {gpu}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
+    torch.cuda.set_device(gpu)  # what processes that share the work exchange passes through it
+    torch.backends.cudnn.deterministic = True  # the same picks when a run is repeated
+    return f"cuda:{gpu}"
+
+
+def announce(device: str) -> None:
+    """Say once, before the work starts, if it is done without a GPU."""
+    if device == "cpu":
+        print("no GPU found: running on the CPU")

@@ -1,0 +1,146 @@
+"""Data sets that stay files in a folder: splits and pools are lists of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fisher_al.data.folder_images import Decoder, FolderImages
+from fisher_al.data.folder_lists import find_classes, read_list, readable, scan_split, write_list
+from fisher_al.data.images import Data
+from fisher_al.data.pools import split_holdout, thinned_classes
+from fisher_al.data.source import ImageSource
+from fisher_al.errors import UserError
+from fisher_al.files.layout import Layout
+from fisher_al.files.locks import hold
+from fisher_al.files.storage import atomic_write, remove_abandoned
+from fisher_al.seeds import derive_generator
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSource(ImageSource):
+    """Images that stay files, `train/<class>/*` and `val/<class>/*` under the decoder's root.
+
+    holdout : share of the validation images that score the results and are not matched; 0: all of them do
+    both (the paper's protocol). skip_corrupt : leave out files that cannot be decoded. half : keep the pool's
+    descriptors in 16 bits.
+    """
+
+    decoder: Decoder
+    holdout: float = 0.0
+    skip_corrupt: bool = False
+    half: bool = False
+
+    @property
+    def input_settings(self) -> dict[str, Any]:
+        return {"crop": self.decoder.crop, "holdout": self.holdout}
+
+    @property
+    def descriptor_settings(self) -> dict[str, Any]:
+        return {"half": self.half}
+
+    @property
+    def descriptor_type(self) -> torch.dtype:
+        # Scores are too small for float16.
+        return torch.bfloat16 if self.half else torch.float32
+
+    def prepare_splits(self, layout: Layout) -> None:
+        """Write the lists of both splits where they are missing.
+
+        Raises: UserError for a file that is no image, unless corrupt ones are to be skipped: then every image
+        is decoded once, and those left out stand in `processed/skipped.txt`.
+        """
+        if all(path.is_file() for path in self.split_paths(layout)):
+            return
+        with hold(layout.processed_lock(), wait=True):
+            remove_abandoned(self.split_paths(layout))
+            self._write_missing_lists(layout)
+
+    def split_paths(self, layout: Layout) -> list[Path]:
+        return [layout.processed_list(split) for split in SPLITS]
+
+    def pool_path(self, layout: Layout) -> Path:
+        return layout.pool_list()
+
+    def check(self, path: Path) -> None:
+        read_list(path, self.num_classes)
+
+    def count(self, path: Path) -> int:
+        return len(read_list(path, self.num_classes)[1])
+
+    def load(self, layout: Layout, device: str) -> Data:
+        paths = layout.pool_list(), layout.processed_list("val")
+        times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths)
+        return _load(*paths, times, self, device)
+
+    def _write_missing_lists(self, layout: Layout) -> None:
+        root = self.decoder.root
+        classes, skipped = find_classes(root), []
+        for split in SPLITS:
+            path = layout.processed_list(split)
+            if path.is_file():
+                continue
+            images, odd = scan_split(root, split, classes)
+            if odd and not self.skip_corrupt:
+                raise UserError(f"{root / odd[0]}: not an image; remove it, or give --skip-corrupt")
+            if self.skip_corrupt:
+                images, broken = readable(root, images, self.decoder.workers, f"checking {split} images")
+                odd = sorted(odd + broken)
+            skipped += odd
+            write_list(images, path)
+        if skipped:
+            path = layout.processed_list("train").with_name("skipped.txt")
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join(f"{name}\n" for name in skipped))
+            print(
+                f"{len(skipped)} files are no readable images and left out, see {path}; the first: "
+                f"{skipped[0]}"
+            )
+
+    def _train_labels(self, layout: Layout) -> Tensor:
+        return read_list(layout.processed_list("train"), self.num_classes)[1]
+
+    def _kept(self, labels: Tensor, ratio: float, generator: torch.Generator) -> Tensor:
+        return thinned_classes(labels, ratio, self.num_classes, generator)
+
+    def _kept_files(self, layout: Layout, kept: Tensor) -> list[str]:
+        files, _ = read_list(layout.processed_list("train"), self.num_classes)
+        return [files[i] for i in kept.tolist()]
+
+    def _write_pool(self, layout: Layout, kept: Tensor, labels: Tensor) -> None:
+        write_list((self._kept_files(layout, kept), labels), layout.pool_list())
+
+    def _is_pool(self, layout: Layout, kept: Tensor, labels: Tensor) -> bool:
+        files, found = read_list(layout.pool_list(), self.num_classes)
+        return files == self._kept_files(layout, kept) and torch.equal(found, labels)
+
+
+@lru_cache(maxsize=2)
+def _load(pool: Path, validation: Path, times: tuple[int, ...], source: FolderSource, device: str) -> Data:
+    def images(files: Sequence[str], labels: Tensor) -> FolderImages:
+        return FolderImages(files, labels, source.decoder, device)
+
+    root = source.decoder.root
+    pool_files, pool_labels = read_list(pool, source.num_classes)
+    files, labels = read_list(validation, source.num_classes)
+    for path, name in ((pool, pool_files[0]), (validation, files[0])):
+        if not (root / name).is_file():
+            raise UserError(
+                f"{root / name}: not found, but listed in {path}; give the --imagenetdir that the list was "
+                "made from, or delete `processed` and the runs"
+            )
+    if source.holdout == 0:
+        scored = images(files, labels)
+        return Data(images(pool_files, pool_labels), scored, scored)
+    generator = derive_generator("holdout", source.holdout)
+    matched, scored_rows = split_holdout(labels, source.holdout, generator)
+    halves = (images([files[i] for i in half.tolist()], labels[half]) for half in (matched, scored_rows))
+    return Data(images(pool_files, pool_labels), *halves)

@@ -1,0 +1,136 @@
+"""What every method is: a name, what it describes, how it picks, and how it is shown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fisher_al.data.images import Images
+from fisher_al.method.network import TappedNetwork
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One iteration of active learning, as far as a method looks at it.
+
+    number : b, from 0. load_network : gives the current network, by the number of the ensemble's member.
+    members : networks of the ensemble. scales : names of those that descriptors concatenate. mc_samples : K.
+    seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
+    predict_batch_size : images at once.
+    """
+
+    number: int
+    pool: Images
+    validation: Images
+    num_classes: int
+    load_network: Callable[[int], TappedNetwork]
+    members: int
+    scales: tuple[str, ...]
+    mc_samples: int
+    budget: int
+    seed_of: Callable[..., int]
+    describe_batch_size: int
+    predict_batch_size: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.pool.device
+
+    def network_to_describe(self, member: int) -> TappedNetwork:
+        """The network whose activations are described; its weights need no gradients for that."""
+        return self.load_network(member).requires_grad_(False)
+
+    def generator(self, *purpose: int | str, on_device: bool = False) -> torch.Generator:
+        """A generator for the purpose, on the CPU or on the device of the images."""
+        device = self.device if on_device else "cpu"
+        return torch.Generator(device).manual_seed(self.seed_of(*purpose))
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a method describes: successive blocks of pool images, and validation images if it needs them."""
+
+    pool: Iterable[Tensor]
+    validation: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """The same as it comes back from the files: the pool's, one per ensemble member, and the validation's."""
+
+    pool: Sequence[Tensor]
+    validation: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to choose what to label next; a subclass is one row of the methods table.
+
+    name : its token in `--methods`. sub, aug : its tokens in the stages' options and in file names.
+    notation : the paper's, as math text. cost : per pool image and iteration. pool_labels : whether it sees
+    labels of the pool before it asks for them. ensembles : whether several networks can decide together.
+    extension : not in the paper. scripts : the folder of the scripts that run it, if not the data set's own.
+    length : L of its descriptors, where it has any, otherwise 0.
+    """
+
+    length: int = 0
+
+    name: ClassVar[str]
+    sub: ClassVar[str] = "none"
+    aug: ClassVar[str]
+    notation: ClassVar[str]
+    formula: ClassVar[str]
+    cost: ClassVar[str]
+    color: ClassVar[str]
+    marker: ClassVar[str]
+    has_scales: ClassVar[bool] = False
+    samples_repeatedly: ClassVar[bool] = False  # whether the number K of dropout passes or views matters
+    pool_labels: ClassVar[bool] = False
+    ensembles: ClassVar[bool] = False
+    extension: ClassVar[bool] = False
+    scripts: ClassVar[str] = ""
+
+    @property
+    def token(self) -> str:
+        """What `--methods` accepts for this method, e.g. `gradFmap/80`."""
+        return f"{self.name}/{self.length}" if self.has_scales else self.name
+
+    @property
+    def file_tag(self) -> str:
+        """The part of file names that tells methods apart."""
+        return f"sub_{self.sub}_aug_{self.aug}_L_{self.length}"
+
+    def legend(self, ensemble_size: int, mc_samples: int) -> str:
+        """The paper's legend entry."""
+        return f"{self.notation}, L={self.length}" if self.has_scales else self.notation
+
+    def settings(self, mc_samples: int, ensemble_size: int, describe_batch_size: int) -> dict[str, Any]:
+        """Which of these its picks depend on, as checkpoints record them."""
+        return {"mc_samples": mc_samples} if self.samples_repeatedly else {}
+
+    def describes(self, number: int) -> bool:
+        """Whether the picks of iteration `number` depend on descriptors."""
+        return False
+
+    def describe(self, iteration: Iteration, member: int) -> Description:
+        """Describe the images by the network of one ensemble member, where `describes` says so."""
+        raise TypeError(f"{self.name} needs no descriptors")
+
+    def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
+        """Shapes of the pool's and the validation's descriptors that `pick` needs; None: it needs none."""
+        raise TypeError(f"{self.name} needs no descriptors")
+
+    @abstractmethod
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+        """Choose `budget` pool images to label next, none of them in `labeled` (n,).
+
+        descriptors : None where `describes` says that there are none.
+        Returns: indices into the pool (budget,), in the order of picking.
+        """

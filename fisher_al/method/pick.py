@@ -1,0 +1,71 @@
+"""The method on one's own arrays and network: images in, what to label next out; no files, no protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fisher_al.data.images import Images
+from fisher_al.errors import UserError
+from fisher_al.method.base import Descriptors, Iteration
+from fisher_al.method.network import TappedNetwork
+from fisher_al.method.registry import METHODS
+from fisher_al.seeds import derive_seed
+
+
+def pick(
+    network: TappedNetwork,
+    pool: Images,
+    validation: Images,
+    budget: int,
+    method: str = "gradFmap",
+    scales: Sequence[str] | None = None,
+    labeled: Tensor | None = None,
+    mc_samples: int = 32,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Tensor:
+    """Which images of the pool to label next.
+
+    method : a name of `METHODS`. scales : those of the network's that descriptors concatenate; all of them
+    where none are named. labeled : indices (n,) into the pool that have labels already. mc_samples : K, where
+    dropout passes or views are sampled. batch_size : images at once.
+
+    Returns: indices into the pool (budget,), in the order of picking.
+    Raises: UserError for an unknown method or scale, or a budget larger than what is unlabeled.
+    """
+    labeled = torch.empty(0, dtype=torch.long) if labeled is None else labeled
+    scales = tuple(network.scales if scales is None else scales)
+    if method not in METHODS:
+        raise UserError(f"unknown method '{method}': choose from {', '.join(METHODS)}")
+    for name in scales:
+        if name not in network.scales:
+            raise UserError(f"unknown scale '{name}': the network has {', '.join(network.scales)}")
+    if budget > len(pool) - len(labeled):
+        raise UserError(f"budget {budget}: only {len(pool) - len(labeled)} images of the pool are unlabeled")
+    chosen = METHODS[method]
+    if chosen.has_scales:
+        chosen = replace(chosen, length=sum(network.scales[name] for name in scales))
+    number = 1  # from where on the uncertainties, too, look at the network
+    iteration = Iteration(
+        number=number,
+        pool=pool,
+        validation=validation,
+        num_classes=int(validation.labels.max()) + 1,
+        load_network=lambda member: network,
+        members=1,
+        scales=scales,
+        mc_samples=mc_samples,
+        budget=budget,
+        seed_of=lambda *purpose: derive_seed(seed, *purpose),
+        describe_batch_size=batch_size,
+        predict_batch_size=batch_size,
+    )
+    descriptors = None
+    if chosen.describes(number):
+        description = chosen.describe(iteration, 0)
+        descriptors = Descriptors([torch.cat(list(description.pool))], description.validation)
+    return chosen.pick(iteration, labeled, descriptors)

@@ -1,0 +1,136 @@
+"""A network of one's own, by the names of its layers: through the scripts, and on arrays."""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import call
+from torch import nn
+
+from fisher_al import METHODS, Images, Tapped, UserError, pick
+from fisher_al.commands.scripts import Datasets
+from fisher_al.experiment import parse_method
+from fisher_al.files.layout import Layout
+from fisher_al.method.predictions import predict
+from mnist.custom_datasets.digits import read_digits
+from mnist.experiment import DIGITS
+
+
+def small_network(num_classes):
+    layers = {
+        "stem": nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4)),
+        "relu": nn.ReLU(inplace=True),
+        "block": nn.Sequential(nn.Conv2d(4, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU6(inplace=True)),
+        "pool": nn.AdaptiveAvgPool2d(1),
+        "flat": nn.Flatten(),
+        "dropout": nn.Dropout(0.5),
+        "classifier": nn.Linear(8, num_classes),
+    }
+    return Tapped(nn.Sequential(OrderedDict(layers)), {"stem": 4, "block": 8, "pooled": 8}, "classifier")
+
+
+SMALL = replace(
+    DIGITS,
+    source=replace(DIGITS.source, name="SMALL"),
+    network=small_network,
+    lengths={20: ("stem", "block", "pooled"), 8: ("pooled",)},
+    default_length=20,
+    methods=("varMC", "gradFmap/20"),
+)
+
+
+@pytest.mark.parametrize("token", ["gradFmap", "varMC"])
+def test_stages_with_another_network(tmp_path, token):
+    def small(script, *arguments):
+        common = ("--datadir", tmp_path, "-r", "run0", "-ir", 10, "--epochs", 1)
+        outcome = call(script, *common, *arguments, datasets=Datasets({"SMALL": SMALL}))
+        assert outcome.code == 0, outcome.err
+
+    small("unsup.py")
+    first = 0
+    if token == "varMC":  # picks at random at batch 0
+        small("main_descr.py", "-sub", token, "-as", 10, "-b", 0)
+        first = 1
+    step = ("-sub", token, "-as", 10, "-b", first, "-smp", 4)
+    small("gen_descr.py", *step)
+    small("main_descr.py", *step)
+
+    layout, method = Layout(tmp_path / "SMALL", "run0", 10.0), parse_method(token, SMALL)
+    pool_size = len(torch.load(layout.pool(), weights_only=True)[1])
+    described = torch.load(layout.descriptors("train", method), weights_only=True)
+    assert described.shape == ((pool_size,) if token == "varMC" else (pool_size, 20, 2))
+    assert torch.isfinite(described).all()
+    assert len(described.unique(dim=0)) > 1
+    size = 10 * (first + 1)
+    assert len(np.unique(np.load(layout.index_list(method, first + 1, size)))) == size
+    trained = torch.load(layout.best_checkpoint(method, first + 1, size), weights_only=True)["state_dict"]
+    assert trained["module.classifier.weight"].shape == (10, 8)
+    pretrained = torch.load(layout.initial_checkpoint(), weights_only=True)["state_dict"]
+    assert pretrained["module.classifier.weight"].shape == (4, 8)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A pool whose labels nobody knows, and a validation set."""
+    raw = read_digits(tmp_path_factory.mktemp("digits"))
+    statistics = DIGITS.source.mean, DIGITS.source.std
+    pool = Images(raw.train_images[:200], None, *statistics)
+    return pool, Images(raw.test_images[:60], raw.test_labels[:60], *statistics)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return small_network(10)
+
+
+def without_the_oracle():
+    return [name for name, method in METHODS.items() if not method.pool_labels]
+
+
+@pytest.mark.parametrize("method", without_the_oracle())
+def test_picks_on_arrays_are_unlabeled_and_repeat(method, sets, network):
+    labeled = torch.arange(0, 200, 3)
+    picks = pick(network, *sets, 12, method, labeled=labeled, mc_samples=4)
+    assert len(picks.unique()) == 12
+    assert not torch.isin(picks, labeled).any()
+    assert torch.equal(pick(network, *sets, 12, method, labeled=labeled, mc_samples=4), picks)
+
+
+def test_picks_on_arrays_match_by_double_loop(sets, network):
+    """R_z alone, with as many labels as targets: the nearest of every target first, then the next ones."""
+    pool, validation = sets
+    targets = (predict(network, validation) != validation.labels).nonzero().squeeze(1).tolist()
+
+    def features(images):
+        seen = {}
+        with torch.no_grad():
+            network.eval().double()(images[:][0].double(), lambda name, a: seen.setdefault(name, a))
+        network.float()
+        rows = seen["block"].mean((2, 3))
+        return (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-10)
+
+    of_pool, of_validation = features(pool), features(validation)
+    ranked = []
+    for target in targets:
+        similarity = [float(of_validation[target] @ row) for row in of_pool]
+        ranked.append(sorted(((s, i) for i, s in enumerate(similarity)), reverse=True))
+    walk = [pair for rank in zip(*ranked, strict=True) for pair in sorted(rank, reverse=True)]
+    expected = list(dict.fromkeys(index for _, index in walk))[: len(targets)]
+    assert pick(network, pool, validation, len(targets), "none", scales=["block"]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": 201}, "budget 201: only 200 images"),
+        ({"budget": 5, "labeled": torch.arange(196)}, "budget 5: only 4 images"),
+        ({"budget": 5, "method": "fisher"}, "unknown method 'fisher': choose from random, varMC"),
+        ({"budget": 5, "scales": ["layer3"]}, "unknown scale 'layer3': the network has stem, block, pooled"),
+    ],
+)
+def test_wrong_requests_are_told(arguments, message, sets, network):
+    with pytest.raises(UserError, match=message):
+        pick(network, *sets, **arguments)
