@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fisher_al.commands.options import DataOptions
-from fisher_al.commands.parsing import count, option, real_number, whole_number
+from fisher_al.commands.parsing import count, option, real_number, switch, whole_number
 from fisher_al.commands.scripts import Datasets
 from fisher_al.data.folder_images import Decoder
 from fisher_al.data.folder_lists import find_classes, read_list, scan_split
@@ -125,15 +125,8 @@ class ImageNetOptions:
         default=0.0,
         help="share of the validation images that score the results and are not matched; 0: all do both",
     )
-    skip_corrupt: bool = option(
-        *("--skip-corrupt",),
-        action="store_true",
-        default=False,
-        help="leave out files that are no readable images",
-    )
-    half: bool = option(
-        "--half", action="store_true", default=False, help="keep the pool's descriptors in 16 bits"
-    )
+    skip_corrupt: bool = switch("--skip-corrupt", "leave out files that are no readable images")
+    half: bool = switch("--half", "keep the pool's descriptors in 16 bits")
 
 
 def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -> Experiment:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fisher_al.commands.options import DataOptions
-from fisher_al.commands.parsing import count, option
+from fisher_al.commands.parsing import count, option, switch
 from fisher_al.commands.scripts import Datasets
 from fisher_al.data.in_memory import MemorySource, RawSplits
 from fisher_al.errors import UserError
@@ -69,11 +69,9 @@ UNVERIFIED_NAME = "SVHN-unverified"
 class SvhnOptions:
     """other files of SVHN's format"""
 
-    allow_unverified_data: bool = option(
-        *("--allow-unverified-data",),
-        action="store_true",
-        default=False,
-        help=f"take the .mat files in SVHN/raw though they are not SVHN; runs go to {UNVERIFIED_NAME}",
+    allow_unverified_data: bool = switch(
+        "--allow-unverified-data",
+        f"take the .mat files in SVHN/raw though they are not SVHN; runs go to {UNVERIFIED_NAME}",
     )
     validation_per_class: int | None = option(
         "--validation-per-class", type=count, help="of unverified data, validation images per class"

@@ -19,6 +19,7 @@ from fisher_al.commands.parsing import (
     option,
     run_folder,
     run_number,
+    switch,
 )
 from fisher_al.experiment import Experiment
 from fisher_al.training.schedule import Schedule
@@ -176,16 +177,9 @@ class PlanOptions:
     jobs: int = option(
         "--jobs", type=count, default=1, help="chains to run side by side; on a GPU they share it"
     )
-    dry_run: bool = option("--dry-run", action="store_true", default=False, help="print the plan and stop")
-    status: bool = option(
-        "--status", action="store_true", default=False, help="print how far every chain is and stop"
-    )
-    repair: bool = option(
-        *("--repair",),
-        action="store_true",
-        default=False,
-        help="first check every file, and delete what is broken to remake it",
-    )
+    dry_run: bool = switch("--dry-run", "print the plan and stop")
+    status: bool = switch("--status", "print how far every chain is and stop")
+    repair: bool = switch("--repair", "first check every file, and delete what is broken to remake it")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,11 @@ def option(*flags: str, default: Any = None, **settings: Any) -> Any:
     return field(default=default, metadata={"flags": flags, **settings})
 
 
+def switch(flag: str, help: str) -> Any:
+    """A dataclass field that is true where the flag is given."""
+    return option(flag, action="store_true", default=False, help=help)
+
+
 # What the help shows for an option's value; a number where nothing else is said.
 _METAVARS = {Path: "PATH", None: "NAME"}
 

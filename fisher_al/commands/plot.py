@@ -10,7 +10,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from fisher_al.commands.options import CampaignOptions, DrawingOptions
-from fisher_al.commands.parsing import option, percentage
+from fisher_al.commands.parsing import option, percentage, switch
 from fisher_al.commands.plan import campaign_chains, chosen_figure
 from fisher_al.commands.scripts import Datasets, parse
 from fisher_al.errors import UserError
@@ -46,9 +46,7 @@ class MetricOptions:
 class PlotOptions(DrawingOptions, MetricOptions, CampaignOptions):
     """comparison"""
 
-    compare_paper: bool = option(
-        "--compare-paper", action="store_true", default=False, help="overlay the published curves"
-    )
+    compare_paper: bool = switch("--compare-paper", "overlay the published curves")
     reference: str | None = option(
         "--reference", help="curve to compare the others with (default: varMC, or the first)"
     )
@@ -58,9 +56,7 @@ class PlotOptions(DrawingOptions, MetricOptions, CampaignOptions):
     data: Path | None = option(
         "--data", type=Path, help="draw this JSON of an earlier run_plot.py, not the runs"
     )
-    cost: bool = option(
-        "--cost", action="store_true", default=False, help="draw the time of the methods, not the accuracy"
-    )
+    cost: bool = switch("--cost", "draw the time of the methods, not the accuracy")
 
 
 def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:

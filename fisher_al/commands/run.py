@@ -17,7 +17,7 @@ from fisher_al.commands.options import (
     PlanOptions,
     TrainingOptions,
 )
-from fisher_al.commands.parsing import option
+from fisher_al.commands.parsing import switch
 from fisher_al.commands.plan import campaign_chains, make_initial_models
 from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
 from fisher_al.distributed import launch, main_first, process_count
@@ -40,7 +40,7 @@ class RunScriptOptions(
 ):
     """what to run"""
 
-    initial: bool = option("--initial", action="store_true", default=False, help="make the initial models")
+    initial: bool = switch("--initial", "make the initial models")
 
 
 def run_main(datasets: Datasets, arguments: Sequence[str]) -> int:
@@ -155,7 +155,7 @@ def _print_plan(tasks: Sequence[Task]) -> None:
     """One row per pool and method (or kind of initial model), with how much of it is done."""
     rows: dict[tuple[str, str], list[int]] = {}
     for task in tasks:
-        ratio = format_ratio(task.layout.imbalance_ratio)
+        ratio = format_ratio(task.work.layout.imbalance_ratio)
         row = rows.setdefault((ratio, task.title), [0, 0, 0])
         row[:] = row[0] + 1, row[1] + task.done, row[2] + task.total
     table = [[*key, number, f"{done}/{total}"] for key, (number, done, total) in rows.items()]

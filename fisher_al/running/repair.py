@@ -29,8 +29,8 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
     Raises: UserError if an initial model is broken that the tasks start from but do not make.
     """
     tasks = list(tasks)
-    for layout in dict.fromkeys(task.layout for task in tasks):
-        _repair_data(tasks[0].experiment.source, layout, report)
+    for layout in dict.fromkeys(task.work.layout for task in tasks):
+        _repair_data(tasks[0].work.experiment.source, layout, report)
     broken_starts = []
     for task in tasks:
         try:
@@ -47,7 +47,7 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
 
 
 def _locks(task: Task) -> set[Path]:
-    if not task.layout.run_folder.is_dir():
+    if not task.work.layout.run_folder.is_dir():
         return set()
     # an initial model needs those of all chains of the run, as they may rely on it
     others = task.log.parent.glob("*.lock") if isinstance(task, InitialTask) else ()

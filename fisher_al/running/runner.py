@@ -53,7 +53,7 @@ def prepare(tasks: Sequence[Task]) -> tuple[list[Task], Failures]:
 
     sound = passing(tasks, lambda task: task.check())
     if sound:
-        sound[0].experiment.source.prepare_splits(sound[0].layout)
+        sound[0].work.experiment.source.prepare_splits(sound[0].work.layout)
     return passing(sound, lambda task: task.prepare()), failed
 
 

@@ -22,7 +22,7 @@ def print_status(tasks: Sequence[Task]) -> None:
         state, detail = task_state(task)
         accuracy = last_accuracy(task.log)
         seconds = sum(entry.get("seconds", 0) for entry in read(task.log))
-        layout, done = task.layout, f"{task.done}/{task.total}"
+        layout, done = task.work.layout, f"{task.done}/{task.total}"
         row = [layout.run, format_ratio(layout.imbalance_ratio), task.title, state, done]
         row += ["" if accuracy is None else f"{accuracy:.2f}", f"{seconds:.0f}" if seconds else "", detail]
         rows.append(row)

@@ -12,8 +12,6 @@ from pathlib import Path
 from fisher_al.chain import Chain
 from fisher_al.distributed import is_main, process_count
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment
-from fisher_al.files.layout import Layout
 from fisher_al.files.locks import BusyError, hold
 from fisher_al.files.run_log import GEN_DESCR, MAIN_DESCR, UNSUP, append, log_start, logged
 from fisher_al.files.storage import remove_abandoned
@@ -30,18 +28,6 @@ class Task(ABC):
     """A piece of work that one process carries out at a time: an initial model or a chain."""
 
     work: InitialModel | Chain
-
-    @property
-    def experiment(self) -> Experiment:
-        return self.work.experiment
-
-    @property
-    def layout(self) -> Layout:
-        return self.work.layout
-
-    @property
-    def device(self) -> str:
-        return self.work.device
 
     @property
     def log(self) -> Path:
@@ -97,12 +83,12 @@ class InitialTask(Task):
 
     @property
     def name(self) -> str:
-        return f"{self.layout.name} member {self.work.member} {self.title}"
+        return f"{self.work.layout.name} member {self.work.member} {self.title}"
 
     @property
     def title(self) -> str:
-        ensemble = f" E={self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
-        return ("pretrained" if self.layout.pretrained else "random weights") + ensemble
+        ensemble = f" E={self.work.layout.ensemble_size}" if self.work.layout.ensemble_size > 1 else ""
+        return ("pretrained" if self.work.layout.pretrained else "random weights") + ensemble
 
     @property
     def total(self) -> int:
@@ -122,7 +108,7 @@ class InitialTask(Task):
 
     def prepare(self) -> None:
         """Make the pool if it is missing, and see that one that stands already was drawn from this seed."""
-        self.experiment.source.prepare_pool(self.layout, self.work.seed, verify=True)
+        self.work.experiment.source.prepare_pool(self.work.layout, self.work.seed, verify=True)
 
     def run(self, on_progress: OnProgress) -> None:
         def on_epoch(epoch: int, accuracy: float) -> None:
@@ -245,7 +231,7 @@ def _attempt(task: Task, on_progress: OnProgress) -> Outcome:
         task.check()  # again, as another process may have held the lock since
         if task.done == task.total:
             return Outcome()
-        log_start(task.log, task.device)
+        log_start(task.log, task.work.device)
         task.run(on_progress)
         return Outcome()
     except UserError as error:
