@@ -77,4 +77,4 @@ class ProtocolOptions:
         """The data set's protocol with what the options say otherwise."""
         given = {own.name: getattr(self, own.name) for own in fields(ProtocolOptions)}
         changes = {name: value for name, value in given.items() if value is not None}
-        return replace(PROTOCOLS[dataset], **changes)
+        return replace(PROTOCOLS.get(dataset, Protocol()), **changes)

@@ -41,7 +41,7 @@ class Protocol:
 
 MNIST = Protocol(batch_size=25, vae_width=64, discriminator_width=256)
 
-# By the names that --dataset takes.
+# By the names that --dataset takes; for others, the defaults.
 PROTOCOLS = {
     "MNIST": MNIST,
     "DIGITS": replace(
