@@ -10,16 +10,13 @@ from conftest import ROOT
 from torch import Tensor
 
 import minimal
-from fisher_al.data.images import Images
-from fisher_al.method.acquisition import k_centre, kernel_features, match
-from fisher_al.method.descriptors import describe
-from fisher_al.method.predictions import predict
-from fisher_al.method.pseudo_labels import nearest_validation_label, true_label
-from fisher_al.training.fit import Replica, fit
+from fisher_al import Images, pick
+from fisher_al.seeds import derive_seed
+from fisher_al.training.fit import fit
 from mnist.custom_models.lenet import LeNet
 from mnist.experiment import DIGITS
 
-SCALES = DIGITS.scales[80]
+SCALES = DIGITS.lengths[80]
 SEED = 5
 
 
@@ -48,43 +45,37 @@ def of_package(network: minimal.LeNet) -> LeNet:
     return same
 
 
-def images(x: Tensor, y: Tensor) -> Images:
-    return Images(x.squeeze(1), y, DIGITS, "cpu")
+def images(x: Tensor, y: Tensor | None = None) -> Images:
+    """As they are: floating-point images are normalised already."""
+    return Images(x.squeeze(1), y, DIGITS.source.mean, DIGITS.source.std)
 
 
-def package_picks(network: LeNet, pool: Images, validation: Images, budget: int) -> Tensor:
-    """Picks of gradFmap/80, by the package's functions as stages gen_descr and main_descr combine them."""
-    network.requires_grad_(False)
-    widths = [network.scales[name] for name in SCALES]
-    described = describe(network, validation, SCALES, 100, lambda p, y: p.scores(true_label(p, y)))
-    rule = nearest_validation_label(described[..., 0], validation.labels, widths)
-    candidates = describe(network, pool, SCALES, 100, lambda p, y: p.scores(rule(p, y)))
-    wrong = predict(network, validation) != validation.labels
-    centres = kernel_features(described[wrong] if wrong.any() else described, widths)
-    if budget < len(centres):
-        centres = centres[k_centre(centres, budget, torch.Generator().manual_seed(SEED))]
-    return match(centres, kernel_features(candidates, widths), budget)
+def package_picks(network: LeNet, pool: Images, validation: Images, budget: int) -> list[int]:
+    return pick(network, pool, validation, budget, "gradFmap", scales=SCALES, seed=SEED).tolist()
+
+
+def minimal_picks(
+    network: minimal.LeNet, x_pool: Tensor, x_val: Tensor, y_val: Tensor, budget: int
+) -> list[int]:
+    torch.manual_seed(derive_seed(SEED, "picks"))  # the first centre
+    return minimal.acquire(network, x_pool, x_val, y_val, budget).tolist()
 
 
 @pytest.mark.parametrize("budget", [20, 60, 250])
 def test_picks_are_those_of_the_package(network, digits, budget):
-    (x_pool, y_pool), (x_val, y_val), _ = digits
+    (x_pool, _), (x_val, y_val), _ = digits
     targets = int((network(x_val)[0].argmax(1) != y_val).sum())
     assert 60 < targets < 250  # so that the first two budgets need k-centre, and the last one does not
-    torch.manual_seed(SEED)  # the first centre
-    picks = minimal.acquire(network, x_pool, x_val, y_val, budget)
-    assert len(picks.unique()) == budget
-    expected = package_picks(of_package(network), images(x_pool, y_pool), images(x_val, y_val), budget)
-    assert picks.tolist() == expected.tolist()
+    picks = minimal_picks(network, x_pool, x_val, y_val, budget)
+    assert len(set(picks)) == budget
+    assert picks == package_picks(of_package(network), images(x_pool), images(x_val, y_val), budget)
 
 
 def test_picks_where_no_validation_image_is_misclassified(network, digits):
-    (x_pool, y_pool), (x_val, _), _ = digits
+    (x_pool, _), (x_val, _), _ = digits
     predicted = network(x_val)[0].argmax(1)
-    torch.manual_seed(SEED)
-    picks = minimal.acquire(network, x_pool, x_val, predicted, 20)
-    expected = package_picks(of_package(network), images(x_pool, y_pool), images(x_val, predicted), 20)
-    assert picks.tolist() == expected.tolist()
+    picks = minimal_picks(network, x_pool, x_val, predicted, 20)
+    assert picks == package_picks(of_package(network), images(x_pool), images(x_val, predicted), 20)
 
 
 def test_training_is_that_of_the_package(network, digits):
@@ -94,8 +85,8 @@ def test_training_is_that_of_the_package(network, digits):
     torch.manual_seed(SEED)
     accuracy = minimal.train(trained, x[chosen], y[chosen], *test)
     generator = torch.Generator().manual_seed(SEED)
-    replica = Replica(of_package(network), images(x, y), chosen, generator)
-    [result] = fit([replica], images(*test), DIGITS.training)
+    schedule = DIGITS.training
+    result = fit(of_package(network), images(x, y), chosen, schedule, generator, images(*test))
     assert accuracy == pytest.approx(result.acc, abs=1e-3)
     torch.testing.assert_close(dict(trained.state_dict()), result.state_dict)
 

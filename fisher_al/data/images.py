@@ -17,7 +17,8 @@ ChannelValues = float | tuple[float, ...]
 class Images:
     """Labeled images on one device, served in batches as normalised network inputs.
 
-    images : uint8 (N, H, W) or (N, H, W, channels). labels : int64 (N,), None where they are not known.
+    images : uint8 (N, H, W) or (N, H, W, channels); floating-point ones are served as they are.
+    labels : int64 (N,), None where they are not known.
     mean, std : of the images scaled to [0, 1], one number or one per channel.
     """
 
