@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from fisher_al.files import locks, run_log
-from fisher_al.running import tasks as work
-from fisher_al.training import fit as training
+from fisher_al.running import tasks
+from fisher_al.training import fit
 
 MOMENTS = (
     *("writing tensors", "writing indices", "writing the log", "before a rename", "after a rename"),
@@ -96,20 +96,19 @@ def arm(moment, count, share):
     elif moment in ("before a rename", "after a rename"):
         before(os, "replace", also_after=moment.startswith("after"))
     elif moment == "descriptors":
-        before(work, "gen_descr")
+        before(tasks, "gen_descr")
     elif moment == "picks and training":
-        before(work, "main_descr_side_by_side")
+        before(tasks, "main_descr")
     elif moment == "training":
-        before(training.EpochSelection, "consider")
+        before(fit.EpochSelection, "consider")
     else:
-        hold_all = locks.hold_all
 
-        def timed(paths):
+        def timed(path):
             threading.Timer(10 * share, die).start()
-            work.hold_all = hold_all
-            return hold_all(paths)
+            tasks.hold = locks.hold
+            return locks.hold(path)
 
-        work.hold_all = timed
+        tasks.hold = timed
 
 
 if __name__ == "__main__":
