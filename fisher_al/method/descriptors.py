@@ -129,7 +129,9 @@ def describe_in_blocks(
     network.eval()
     for chunk, inputs, labels in shared_batches(images, batch_size):
         one_pass = ForwardPass(network, inputs, scales)
-        described = [one_pass.features, *(column(one_pass, labels) for column in columns)]
+        described = [one_pass.features]
+        for column in columns:
+            described.append(column(one_pass, labels))
         yield gather_rows(torch.stack(described, dim=2), batch_size, len(chunk)).cpu()
 
 

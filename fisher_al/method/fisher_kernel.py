@@ -6,13 +6,11 @@ They differ in the label S whose gradient is the Fisher score; R_z does without 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fisher_al.data.images import Images
 from fisher_al.distributed import decided_by_main
 from fisher_al.method.acquisition import k_centre, kernel_features, match, unlabeled_indices
 from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
@@ -38,19 +36,9 @@ from fisher_al.method.views import draw_views
 
 def describe_alike(iteration: Iteration, network: TappedNetwork, column: Column) -> Description:
     """Pool and validation images by z and, beside it, the same column."""
-    validation = describe_all(iteration, network, iteration.validation, column)
-    return Description(describe_pool(iteration, network, column), validation)
-
-
-def describe_all(iteration: Iteration, network: TappedNetwork, images: Images, *columns: Column) -> Tensor:
-    """Descriptors (N, L, 1 + columns) of all the images."""
-    return describe(network, images, iteration.scales, iteration.describe_batch_size, *columns)
-
-
-def describe_pool(iteration: Iteration, network: TappedNetwork, column: Column) -> Iterator[Tensor]:
-    """Descriptors (n, L, 2) of the pool, block by block."""
-    size = iteration.describe_batch_size
-    return describe_in_blocks(network, iteration.pool, iteration.scales, size, column)
+    how = iteration.scales, iteration.describe_batch_size, column
+    validation = describe(network, iteration.validation, *how)
+    return Description(describe_in_blocks(network, iteration.pool, *how), validation)
 
 
 class KernelMethod(Method):
@@ -154,12 +142,13 @@ class NearestLabel(KernelMethod):
     def describe(self, iteration: Iteration, member: int) -> Description:
         """Validation by z, g of the true label, g of the predicted label, and the label; pool by z and g."""
         network, images = iteration.network_to_describe(member), iteration.validation
+        how = iteration.scales, iteration.describe_batch_size
         columns = scores_of(true_label), scores_of(predicted_label), label_column
-        validation = describe_all(iteration, network, images, *columns)
+        validation = describe(network, images, *how, *columns)
         keys = self.keys(validation).to(iteration.device)
         widths = [network.scales[name] for name in iteration.scales]
         rule = nearest_validation_label(keys, images.labels, widths)
-        return Description(describe_pool(iteration, network, scores_of(rule)), validation)
+        return Description(describe_in_blocks(network, iteration.pool, *how, scores_of(rule)), validation)
 
     def keys(self, validation: Tensor) -> Tensor:
         """What of the validation images' descriptors the search for the nearest compares."""

@@ -196,48 +196,31 @@ class Outcome:
 
 
 def attempt(task: Task, on_progress: OnProgress) -> Outcome:
-    """Carry a task through, as the only process that works on it, or with those that share the work."""
-    if process_count() > 1:
-        return _attempt_together(task, on_progress)
-    try:
-        with hold(task.lock):
-            remove_abandoned(task.files)
-            return _attempt(task, on_progress)
-    except BusyError:
-        return Outcome(busy=True)
-    except UserError as error:
-        return Outcome(error=str(error))
+    """Carry a task through, as the only process that works on it.
 
-
-def _attempt_together(task: Task, on_progress: OnProgress) -> Outcome:
-    """Carry a task through, step by step with the other processes; the main one holds the lock for all.
-
-    Errors end them all: each is in the middle of the task.
+    Several processes may share the work step by step. Then the main one holds the lock for all, and an error
+    ends them all, as each is in the middle of the task: it is raised.
     """
+    outcome = Outcome()
     try:
         with hold(task.lock) if is_main() else contextlib.nullcontext():
             if is_main():
                 remove_abandoned(task.files)
-            outcome = _attempt(task, on_progress)
-    except BusyError as error:
-        raise UserError(f"{task.name}: another run.py works on it; wait until it is through") from error
-    if outcome.error:
-        raise RuntimeError(outcome.trace) if outcome.trace else UserError(outcome.error)
-    return outcome
-
-
-def _attempt(task: Task, on_progress: OnProgress) -> Outcome:
-    try:
-        task.check()  # again, as another process may have held the lock since
-        if task.done == task.total:
-            return Outcome()
-        log_start(task.log, task.work.device)
-        task.run(on_progress)
-        return Outcome()
+            task.check()  # again, as another process may have held the lock since
+            if task.done < task.total:
+                log_start(task.log, task.work.device)
+                task.run(on_progress)
+    except BusyError:
+        outcome = Outcome(busy=True)
     except UserError as error:
         outcome = Outcome(error=str(error))
     except Exception as error:
         outcome = Outcome(error=repr(error), trace=traceback.format_exc())
-    with contextlib.suppress(UserError):  # a full disk, which is told already
-        append(task.log, "failed", error=outcome.error)
+    if outcome.error:
+        with contextlib.suppress(UserError):  # a full disk, which is told already
+            append(task.log, "failed", error=outcome.error)
+    if process_count() > 1 and outcome != Outcome():
+        if outcome.busy:
+            raise UserError(f"{task.name}: another run.py works on it; wait until it is through")
+        raise RuntimeError(outcome.trace) if outcome.trace else UserError(outcome.error)
     return outcome
