@@ -12,10 +12,11 @@ demo: $(VENV)/installed
 	cd mnist && $(BIN)/python run.py --dataset DIGITS --jobs $(DEMO_JOBS)
 	cd mnist && $(BIN)/python run_plot.py --dataset DIGITS
 
-## test: install, then lint and run the tests
+## test: install, then lint, check the types and run the tests
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 ## bench: install, then time every stage against plain PyTorch (needs MNIST, about ten minutes)
