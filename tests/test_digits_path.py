@@ -298,8 +298,9 @@ def _members_of_group(group):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu(digits_folder, tmp_path):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_on_a_gpu(jobs, digits_folder, tmp_path):
     shutil.copytree(digits_folder, tmp_path, dirs_exist_ok=True)
-    output = run("run.py", *campaign(tmp_path, "--gpu", 0))
+    output = run("run.py", *campaign(tmp_path, "--gpu", 0, "--jobs", jobs))
     assert "no GPU" not in output
     assert output.count("1/1") == len(METHODS)

@@ -87,7 +87,7 @@ def test_options_of_a_script_are_documented(script):
 
 @pytest.mark.parametrize(("dataset", "folder"), [("SVHN", "svhn"), ("ImageNet", "imagenet")])
 def test_vaal_has_the_options_of_its_dataset(dataset, folder):
-    for script, alike in (("run.py", "run.py"), ("main.py", "main_descr.py"), ("results.py", "run_plot.py")):
+    for script, alike in (("run.py", "unsup.py"), ("main.py", "unsup.py"), ("results.py", "run_plot.py")):
         own = documented()[f"{folder}/{alike}"] - documented()[f"mnist/{alike}"]
         assert options_of(f"vaal/{script}", "--dataset", dataset) == documented()[f"vaal/{script}"] | own
 

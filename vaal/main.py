@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fisher_al.commands.options import EnsembleOptions
-from fisher_al.commands.scripts import announce, parse, run_script
+from fisher_al.commands.scripts import ONLY_DESCRIPTORS, announce, parse, run_script
 from fisher_al.commands.stages import RoundOptions, alone, print_accuracies, progress_bar, round_chain
 from fisher_al.distributed import main_first
 from fisher_al.experiment import parse_method
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> None:
         VaalMainOptions,
         choose_datasets(arguments),
         arguments,
+        without=ONLY_DESCRIPTORS,
     )
     chain = round_chain(experiment, options, parse_method("vaal", experiment), EnsembleOptions())
     chain = VaalChain(**vars(chain), protocol=options.protocol(options.dataset))

@@ -21,12 +21,13 @@ class VaalResultsOptions(MetricOptions, StartsOptions, PoolsOptions):
 
 def main(arguments: Sequence[str]) -> None:
     """`results.py`: tables of the accuracies that the checkpoints hold."""
+    datasets = choose_datasets(arguments)
     options, experiment = parse(
         "Print the accuracies of VAAL runs, their mean, and what the paper's differ by.",
         VaalResultsOptions,
-        choose_datasets(arguments),
+        datasets,
         arguments,
-        reads_images=False,
+        without=datasets.only_read,
     )
     chains = make_chains(experiment, options, chosen_curves(experiment, options.unsupervised))
     curves = collect_curves(chains, options.metric)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fisher_al.commands.options import ComputeOptions, PlanOptions, PoolsOptions, StartsOptions
 from fisher_al.commands.plan import make_chains
 from fisher_al.commands.run import carry_out, refused_chains, report_failures
-from fisher_al.commands.scripts import choose_device, parse, run_script
+from fisher_al.commands.scripts import ONLY_DESCRIPTORS, choose_device, parse, run_script
 from fisher_al.results.curves import collect_curves, print_results
 from vaal.chain import VaalChain, VaalTask
 from vaal.options import ProtocolOptions, choose_datasets, chosen_curves
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         VaalRunOptions,
         choose_datasets(arguments),
         arguments,
+        without=ONLY_DESCRIPTORS,
     )
     device, protocol = choose_device(options.gpu), options.protocol(options.dataset)
     curves = chosen_curves(experiment, options.unsupervised)

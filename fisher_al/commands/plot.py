@@ -66,7 +66,7 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         PlotOptions,
         datasets,
         arguments,
-        reads_images=False,
+        without=datasets.only_read,
     )
     if options.cost:
         _draw_costs(experiment, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -19,6 +19,10 @@ from fisher_al.experiment import Experiment
 from fisher_al.memory import keep_freed_memory
 
 ScriptOptions = TypeVar("ScriptOptions", bound=DataOptions)
+
+
+# Fields of options, also of data sets' own, that say how descriptors are kept.
+ONLY_DESCRIPTORS = ("half",)
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,13 @@ def parse(
     options: type[ScriptOptions],
     datasets: Datasets,
     arguments: Sequence[str],
-    reads_images: bool = True,
+    without: Collection[str] = (),
     changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[ScriptOptions, Experiment]:
     """A script's options, and the protocol of the data set that they name.
 
-    changes : by name of a field, settings of `add_argument`.
+    without : fields that the script has no use for and does not offer. changes : by name of a field, settings
+    of `add_argument`.
     Raises: UserError for a wrong option.
     """
     parser = Parser(description)
@@ -59,8 +64,8 @@ def parse(
         "dataset": {"default": names[0], "choices": names},
         "datadir": {"default": Path(sys.argv[0]).resolve().parents[1] / "local_data"},
     }
-    parser.add_options(options, changes={**of_data, **(changes or {})})
-    parser.add_options(datasets.options, without=() if reads_images else datasets.only_read)
+    parser.add_options(options, without, {**of_data, **(changes or {})})
+    parser.add_options(datasets.options, without)
     namespace = parser.parse_args(arguments)
     chosen = parser.read(options, namespace)
     own: Any = parser.read(datasets.options, namespace)

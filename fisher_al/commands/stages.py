@@ -24,7 +24,7 @@ from fisher_al.commands.options import (
     StepTrainingOptions,
 )
 from fisher_al.commands.parsing import count, option
-from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
+from fisher_al.commands.scripts import ONLY_DESCRIPTORS, Datasets, announce, choose_device, parse
 from fisher_al.distributed import is_main, main_first
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, find_method
@@ -84,6 +84,7 @@ def unsup_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         UnsupOptions,
         datasets,
         arguments,
+        without=ONLY_DESCRIPTORS,
     )
     device = choose_device(options.gpu)
     models = [

@@ -52,6 +52,7 @@ def visualize_tsne_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         VisualizeOptions,
         datasets,
         arguments,
+        without=("iterations",),
     )
     if not options.figure:
         ratios = options.imbalance_ratio or (max(experiment.imbalance_ratios),)
