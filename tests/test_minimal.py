@@ -13,6 +13,7 @@ import minimal
 from fisher_al import Images, pick
 from fisher_al.seeds import derive_seed
 from fisher_al.training.fit import fit
+from fisher_al.training.schedule import Schedule
 from mnist.custom_models.lenet import LeNet
 from mnist.experiment import DIGITS
 
@@ -78,17 +79,31 @@ def test_picks_where_no_validation_image_is_misclassified(network, digits):
     assert picks == package_picks(of_package(network), images(x_pool), images(x_val, predicted), 20)
 
 
+def test_copies_are_all_chosen_as_centres():
+    assert sorted(minimal.k_centre(torch.ones(9, 4), 9)) == list(range(9))
+
+
 def test_training_is_that_of_the_package(network, digits):
-    (x, y), _, test = digits
+    (x, y), scored, _ = digits
     chosen = torch.arange(len(y))[-60:]
     trained = copy.deepcopy(network)
     torch.manual_seed(SEED)
-    accuracy = minimal.train(trained, x[chosen], y[chosen], *test)
+    accuracy = minimal.train(trained, x[chosen], y[chosen], *scored)
     generator = torch.Generator().manual_seed(SEED)
-    schedule = DIGITS.training
-    result = fit(of_package(network), images(x, y), chosen, schedule, generator, images(*test))
+    same, schedule = of_package(network), DIGITS.training
+    result = fit(same, images(x, y), chosen, schedule, generator, images(*scored))
+    assert result.epoch >= 15  # the learning rate has dropped by then
     assert accuracy == pytest.approx(result.acc, abs=1e-3)
     torch.testing.assert_close(dict(trained.state_dict()), result.state_dict)
+
+
+def test_protocol_is_that_of_digits():
+    m = minimal
+    assert Schedule(m.EPOCHS, m.BATCH_SIZE, m.LEARNING_RATE, m.MILESTONES, m.MOMENTUM) == DIGITS.training
+    source = DIGITS.source
+    assert (source.validation_per_class, source.pool_size) == (m.VALIDATION_PER_CLASS, m.POOL_SIZE)
+    assert (DIGITS.iterations, DIGITS.budget) == (m.ITERATIONS, m.BUDGET)
+    assert DIGITS.imbalance_ratios == (m.IMBALANCE,)
 
 
 def test_pool_is_biased_and_validation_is_not():
@@ -101,6 +116,30 @@ def test_pool_is_biased_and_validation_is_not():
     assert y[test].bincount().min() > 30
     together = torch.cat([pool, validation, test])
     assert len(together.unique()) == len(together)
+
+
+@pytest.mark.parametrize("method", ["random", "ours"])
+def test_every_iteration_adds_new_images_of_the_pool(method, monkeypatch):
+    labeled, asked = [], []
+    acquire = minimal.acquire
+    monkeypatch.setattr(minimal, "train", lambda network, x, *rest: labeled.append(pixels(x)) or 0.0)
+    monkeypatch.setattr(minimal, "acquire", lambda *given: asked.append(given) or acquire(*given))
+    minimal.run(method, SEED)
+    torch.manual_seed(SEED)
+    x, y = minimal.read_digits()
+    pool, validation, _ = minimal.biased_split(y)
+    assert [len(images) for images in labeled] == [20, 40, 60, 80, 100]
+    assert set(labeled[-1]) <= set(pixels(x[pool]))
+    assert len(set(labeled[-1])) == 100
+    assert len(asked) == (5 if method == "ours" else 0)
+    for (_, x_pool, x_val, y_val, _), before in zip(asked, [[], *labeled[:-1]], strict=False):
+        assert set(pixels(x_pool)) == set(pixels(x[pool])) - set(before)
+        assert torch.equal(x_val, x[validation])
+        assert torch.equal(y_val, y[validation])
+
+
+def pixels(x: Tensor) -> list[bytes]:
+    return [image.tobytes() for image in x.numpy()]
 
 
 def test_a_seed_decides_the_result(monkeypatch):
