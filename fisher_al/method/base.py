@@ -63,9 +63,12 @@ class Description:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """The same as it comes back from the files: the pool's, one per ensemble member, and the validation's."""
+    """The same as it comes back from the files: the pool's, one per ensemble member, and the validation's.
 
-    pool: Sequence[Tensor]
+    Empty where a method describes nothing.
+    """
+
+    pool: Sequence[Tensor] = ()
     validation: Tensor | None = None
 
 
@@ -128,9 +131,8 @@ class Method(ABC):
         raise TypeError(f"{self.name} needs no descriptors")
 
     @abstractmethod
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         """Choose `budget` pool images to label next, none of them in `labeled` (n,).
 
-        descriptors : None where `describes` says that there are none.
         Returns: indices into the pool (budget,), in the order of picking.
         """

@@ -18,7 +18,7 @@ class RandomPicks(Method):
     notation, formula, cost = "random", "uniform", "none"
     color, marker = "#000000", "o"
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         available = unlabeled_indices(labeled, len(iteration.pool))
         return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
 
@@ -57,10 +57,9 @@ class CoreSet(FeatureBaseline):
     cost = "1 forward pass, A + bA distances of length L"
     color, marker = "#777777", "x"
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         from fisher_al.method.skactiveml import coreset_picks  # slow to import, and rarely wanted
 
-        assert descriptors is not None
         features = descriptors.pool[0][..., 0].float()
         available = unlabeled_indices(labeled, len(iteration.pool))
         return coreset_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
@@ -74,10 +73,9 @@ class Badge(FeatureBaseline):
     cost = "1 forward pass, A distances of length CL"
     color, marker = "#999933", "+"
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         from fisher_al.method.skactiveml import badge_picks  # slow to import, and rarely wanted
 
-        assert descriptors is not None
         features = descriptors.pool[0][..., 0].float()
         available = unlabeled_indices(labeled, len(iteration.pool))
         network, size = iteration.load_network(0), iteration.predict_batch_size

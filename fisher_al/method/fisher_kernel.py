@@ -56,11 +56,10 @@ class KernelMethod(Method):
         validation = (len(iteration.validation), self.length, self.validation_columns)
         return (len(iteration.pool), self.length, 2), validation
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         """Match the misclassified validation images; all of them where none is misclassified."""
-        assert descriptors is not None
-        assert descriptors.validation is not None
         pool, validation = descriptors.pool[0], descriptors.validation
+        assert validation is not None
         network, images = iteration.load_network(0), iteration.validation
         widths = [network.scales[name] for name in iteration.scales]
         predictions = predict(network, images, iteration.predict_batch_size)

@@ -64,7 +64,7 @@ def pick(
         describe_batch_size=batch_size,
         predict_batch_size=batch_size,
     )
-    descriptors = None
+    descriptors = Descriptors()
     if chosen.describes(number):
         description = chosen.describe(iteration, 0)
         descriptors = Descriptors([torch.cat(list(description.pool))], description.validation)

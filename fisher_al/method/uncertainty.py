@@ -78,9 +78,9 @@ class DropoutUncertainty(Method):
         size = len(iteration.pool)
         return ((size,) if iteration.members == 1 else (size, iteration.num_classes, 2)), None
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors | None) -> Tensor:
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         available = unlabeled_indices(labeled, len(iteration.pool))
-        if descriptors is None:
+        if not descriptors.pool:
             return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
         uncertainty = descriptors.pool[0]
         if iteration.members > 1:

@@ -78,7 +78,7 @@ def select(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
     """
     iteration = chain.iteration(batch)
     require_budget(chain, len(iteration.pool), batch + 1)
-    descriptors = None
+    descriptors = Descriptors()
     if chain.method.describes(batch):
         pool_shape, validation_shape = chain.method.shapes(iteration)
         validation = None
