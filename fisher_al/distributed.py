@@ -7,15 +7,12 @@ same images whatever the number of processes; the main process alone writes file
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
+import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from typing import TextIO
 
 import torch
 import torch.distributed as dist
@@ -23,8 +20,12 @@ from torch import Tensor, nn
 
 from fisher_al.errors import UserError
 
-# How long the other processes may take to end after one has failed.
-GRACE_SECONDS = 3.0
+# Environment variable: folder of the files, named by rank, in which processes of `running.launcher` tell why
+# they fail.
+FAILURES = "FISHER_AL_FAILURES"
+
+# How long a process that finds another one gone waits to be ended with it.
+GRACE_SECONDS = 5.0
 
 
 def process_count() -> int:
@@ -44,11 +45,15 @@ def is_main() -> bool:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes that the environment announces (torchrun's variables); alone, do nothing."""
+    """Join the processes that the environment announces (torchrun's variables); alone, do nothing.
+
+    After an error, what a process prints on stderr goes to a file where FAILURES names a folder.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python does not hear Ctrl-C while it waits for the others
     try:
         # gloo between CPUs, NCCL between GPUs; the main process alone may check all images for hours
         dist.init_process_group(timeout=timedelta(days=1))
@@ -58,6 +63,13 @@ def process_group() -> Iterator[None]:
     try:
         with nullcontext() if is_main() else _silenced():
             yield
+    except Exception as error:
+        if isinstance(error, RuntimeError):
+            time.sleep(GRACE_SECONDS)  # torch raises it if another process is gone, which then tells why
+        if FAILURES in os.environ:
+            file = os.open(f"{os.environ[FAILURES]}/{process_rank()}", os.O_WRONLY | os.O_CREAT)
+            os.dup2(file, 2)  # stderr
+        raise
     finally:
         dist.destroy_process_group()
 
@@ -128,44 +140,3 @@ def align_buffers(network: nn.Module) -> None:
     if process_count() > 1:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
-
-
-def launch(processes: int, command: Sequence[str]) -> int:
-    """Run `command` as so many processes on this machine; returns the exit code of the first to fail, or 0.
-
-    What torchrun does, but a failure is told once: by the main process, or else by the one that failed.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    with ExitStack() as stack:
-        started, logs = [], []
-        stack.callback(lambda: [process.kill() for process in started])
-        for rank in range(processes):
-            own = {"RANK": rank, "LOCAL_RANK": rank, **shared}
-            logs.append(stack.enter_context(tempfile.TemporaryFile("w+")))
-            environment = os.environ | {name: str(value) for name, value in own.items()}
-            stderr = None if rank == 0 else logs[rank]
-            started.append(subprocess.Popen(command, env=environment, stderr=stderr))
-        return _first_failure(started, logs)
-
-
-def _first_failure(started: Sequence[subprocess.Popen], logs: Sequence[TextIO]) -> int:
-    while True:
-        codes = [process.poll() for process in started]
-        failed = next((rank for rank, code in enumerate(codes) if code), None)
-        if failed is None and all(code == 0 for code in codes):
-            return 0
-        if failed is not None:
-            time.sleep(GRACE_SECONDS)  # the others may have failed for the same reason
-            if codes[failed] < 0:
-                print(f"error: process {failed} was ended by signal {-codes[failed]}", file=sys.stderr)
-                return 1
-            if started[0].poll() is None:
-                logs[failed].seek(0)
-                sys.stderr.write(logs[failed].read())
-                return codes[failed]
-            return started[0].returncode or codes[failed]
-        time.sleep(0.1)

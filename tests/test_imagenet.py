@@ -16,7 +16,6 @@ from folders import folder_experiment, load_prepared, make_folder
 
 import vaal.run
 from fisher_al.commands.run import run_main
-from fisher_al.distributed import launch
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import load_tensors
@@ -179,13 +178,7 @@ def test_a_failure_in_one_of_several_processes_is_told_once(folder, tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1
-    assert "cat 03.png: cannot be decoded" in done.stderr
-
-
-def test_a_killed_process_ends_the_others(capsys):
-    die = "import os, time; os.kill(os.getpid(), 9) if os.environ['RANK'] == '1' else time.sleep(60)"
-    assert launch(2, [sys.executable, "-c", die]) == 1
-    assert "process 1 was ended by signal 9" in capsys.readouterr().err
+    assert "cat 03.png: cannot be decoded" in done.stderr.splitlines()[-1]
 
 
 def test_bad_options_are_one_line(folder):

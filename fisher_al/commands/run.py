@@ -20,11 +20,12 @@ from fisher_al.commands.options import (
 from fisher_al.commands.parsing import switch
 from fisher_al.commands.plan import campaign_chains, make_initial_models
 from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
-from fisher_al.distributed import launch, main_first, process_count
+from fisher_al.distributed import main_first, process_count
 from fisher_al.errors import UserError
 from fisher_al.files.layout import format_ratio
 from fisher_al.results.curves import collect_curves, print_results
 from fisher_al.running.cluster import Cluster
+from fisher_al.running.launcher import launch
 from fisher_al.running.repair import repair
 from fisher_al.running.runner import Failures, Workers, prepare, run_tasks
 from fisher_al.running.status import print_status
