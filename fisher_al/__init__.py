@@ -8,7 +8,7 @@ On one's own arrays and network, where `pixels` are uint8 (N, H, W, 3):
     to_label = pick(network, pool, validation, budget=100)
 
 The rooms of the package import from one another one way only: commands, running, stages, chain, experiment,
-method and training, data, files, and the modules beside this one; results import from chain.
+method and training, data, files, ground (errors, seeds, memory, distributed); and results from chain.
 """
 
 from fisher_al.data.images import Images

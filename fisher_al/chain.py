@@ -92,8 +92,8 @@ class Chain:
         settings |= self.experiment.source.input_settings
         if self.method.has_scales:
             settings |= self.experiment.source.descriptor_settings
-        members = self.layout.ensemble_size
-        return settings | self.method.settings(self.mc_samples, members, self.gen_batch_size)
+        ensemble_size = self.layout.ensemble_size
+        return settings | self.method.settings(ensemble_size, self.mc_samples, self.gen_batch_size)
 
     @property
     def pool_path(self) -> Path:
@@ -137,12 +137,12 @@ class Chain:
         """The iteration that starts from `batch`, as its method looks at it."""
         data, at_once = self.load_data(), most_images_at_once(self.experiment.source.image_shape)
         return Iteration(
-            number=batch,
+            batch=batch,
             pool=data.pool,
             validation=data.validation,
             num_classes=self.experiment.num_classes,
             load_network=partial(self.load_model, batch),
-            members=len(self.members),
+            ensemble_size=self.layout.ensemble_size,
             scales=self.experiment.lengths.get(self.method.length, ()),
             mc_samples=self.mc_samples,
             budget=self.budget,

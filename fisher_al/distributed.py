@@ -86,12 +86,14 @@ def _silenced() -> Iterator[None]:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Run the block in the main process first, then in the others, who find its files there."""
+    """Run the block in the main process first, then in the others, who find its files there, or its error."""
     if not is_main():
         dist.barrier()
-    yield
-    if is_main() and process_count() > 1:
-        dist.barrier()
+    try:
+        yield
+    finally:
+        if is_main() and process_count() > 1:
+            dist.barrier()
 
 
 def wait_for_all() -> None:

@@ -1,4 +1,4 @@
-"""One data set's protocol as data: images, network, methods, sizes and schedules."""
+"""One dataset's protocol as data: images, network, methods, sizes and schedules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PaperFigure:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A data set with its network and protocol (arXiv:2003.00393, section 4 and appendix).
+    """A dataset with its network and protocol (arXiv:2003.00393, section 4 and appendix).
 
     `network(num_classes)` builds the model; `fisher_al.Tapped` makes one of any module. `lengths` has, for
     every length L of a descriptor, the names of the scales that it concatenates.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from fisher_al.commands.options import DataOptions
 from fisher_al.commands.parsing import count, option, real_number, switch, whole_number
 from fisher_al.commands.scripts import Datasets
-from fisher_al.data.folder_images import Decoder
+from fisher_al.data.folder_images import Load
 from fisher_al.data.folder_lists import find_classes, read_list, scan_split
 from fisher_al.data.folder_source import FolderSource
 from fisher_al.errors import UserError
@@ -27,8 +27,6 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 COMPARED = (
     *("random", "varMC", "varMC E=4", "none/512", "gradAbl/512", "grad/768", "gradFmap/512", "gradFmap/768"),
 )
-
-Loader = Callable[[Decoder, Sequence[str], int, str, "int | None"], Iterator[tuple[Tensor, Tensor]]]
 
 
 # Loaders are imported where they are used, as that takes seconds.
@@ -44,21 +42,16 @@ def _load_with_torchvision(*request: object) -> Iterator[tuple[Tensor, Tensor]]:
     return load(*request)
 
 
-LOADERS: dict[str, Loader] = {"dali": _load_with_dali, "torchvision": _load_with_torchvision}
+LOADERS: dict[str, Load] = {"dali": _load_with_dali, "torchvision": _load_with_torchvision}
 
 CROP = 224
 
 
-def _decoder(root: Path, crop: int = CROP, loader: str = "dali", workers: int | None = None) -> Decoder:
-    """How the images under `root` are decoded; the processes of this machine share its cores."""
-    share = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    workers = workers or max(1, (os.cpu_count() or 1) // share)
-    return Decoder(root, crop, LOADERS[loader], MEAN, STD, workers)
-
-
 IMAGES = FolderSource(
     name=NAME,
-    decoder=_decoder(Path(NAME) / "raw"),
+    root=Path(NAME) / "raw",  # until the options name it
+    load_files=LOADERS["dali"],
+    workers=1,
     num_classes=1000,
     image_shape=(CROP, CROP, 3),
     mean=MEAN,
@@ -132,9 +125,12 @@ class ImageNetOptions:
 def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -> Experiment:
     """The protocol on the folder that is given: its classes, its size, and its name if it is not ImageNet."""
     root = own.imagenetdir or options.datadir / NAME / "raw"
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of this machine, which share its cores
     source = replace(
-        IMAGES,
-        decoder=_decoder(root, own.crop, own.loader, own.workers),
+        experiment.source,
+        root=root,
+        load_files=LOADERS[own.loader],
+        workers=own.workers or max(1, (os.cpu_count() or 1) // processes),
         image_shape=(own.crop, own.crop, 3),
         holdout=own.holdout,
         skip_corrupt=own.skip_corrupt,
@@ -173,6 +169,10 @@ def _own_name(root: Path) -> str:
     )
 
 
-READING = ("crop", "loader", "workers", "holdout", "skip_corrupt", "half")
-
-DATASETS = Datasets({NAME: IMAGENET}, ImageNetOptions, _adapt, only_read=READING)
+DATASETS = Datasets(
+    {NAME: IMAGENET},
+    ImageNetOptions,
+    _adapt,
+    reading=("crop", "loader", "workers", "holdout", "skip_corrupt"),
+    describing=("half",),
+)

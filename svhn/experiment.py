@@ -94,7 +94,7 @@ def _adapt(experiment: Experiment, own: SvhnOptions, options: DataOptions) -> Ex
             raise UserError(f"--allow-unverified-data: say with {flag} how many of its images to use")
     print("these files are not SVHN: no result of theirs is a result on SVHN")
     source = replace(
-        IMAGES,
+        experiment.source,
         name=UNVERIFIED_NAME,
         read=_read_unverified,
         validation_per_class=own.validation_per_class,

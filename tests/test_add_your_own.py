@@ -82,7 +82,7 @@ def test_a_data_set(tmp_path, monkeypatch):
     fashion = run(DATA, **names)
     signature(torchvision.datasets.FashionMNIST).bind("folder", True, download=True)
     small = replace(fashion.FASHION.source, validation_per_class=30, pool_size=1000)
-    protocols = fashion.DATASETS.protocols | {"FashionMNIST": replace(fashion.FASHION, source=small)}
+    protocols = fashion.DATASETS.experiments | {"FashionMNIST": replace(fashion.FASHION, source=small)}
     options = ("--dataset", "FashionMNIST")
     out = iterations_of(tmp_path, "gradFmap/80", *options, datasets=Datasets(protocols))
     assert "FashionMNIST, ir 10" in out
@@ -90,14 +90,19 @@ def test_a_data_set(tmp_path, monkeypatch):
 
 def test_a_network(tmp_path):
     names = {"mobilenet_v3_small": torchvision.models.mobilenet_v3_small, "Tapped": Tapped}
-    small = run(NETWORK, **names, replace=replace, SVHN=svhn.experiment.SVHN).SMALL
+    names |= {"replace": replace, "SVHN": svhn.experiment.SVHN, "IMAGES": svhn.experiment.IMAGES}
+    small = run(NETWORK, **names).SMALL
     network = small.network(10)
     taps = {}
     network.eval()(torch.randn(2, 3, 32, 32), lambda name, a: taps.setdefault(name, a))
     assert {name: activation.shape[1] for name, activation in taps.items()} == network.scales
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (60, 32, 32, 3), dtype=torch.uint8, generator=generator)
-    images = Images(pixels, torch.arange(60) % 10, small.source.mean, small.source.std)
+    pixels = torch.randint(0, 256, (120, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    images = Images(pixels, torch.arange(120) % 10, small.source.mean, small.source.std)
+    raw = RawSplits(pixels, images.labels, pixels[:20], images.labels[:20])
+    tiny = replace(small.source, read=lambda folder: raw, validation_per_class=2, pool_size=80)
+    datasets = Datasets({"SVHN-small": replace(small, source=tiny)})
+    assert "gradFmap/1072" in iterations_of(tmp_path, "gradFmap/1072", datasets=datasets)
     [(length, scales)] = small.lengths.items()
     assert length == small.default_length == sum(network.scales[name] for name in scales)
     assert len(pick(network, images, images, 5, "gradFmap", scales=scales).unique()) == 5

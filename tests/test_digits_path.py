@@ -16,7 +16,7 @@ from conftest import ROOT, call, read_csv, run, snapshot
 
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
-from fisher_al.method.fisher_kernel import NearestLabel
+from fisher_al.method.fisher_kernel import KernelMethod, NearestLabel
 from fisher_al.method.registry import METHODS as ALL_METHODS
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
@@ -105,7 +105,7 @@ def test_files_of_every_iteration(finished, token):
         assert train.dtype == torch.float32
         assert torch.isfinite(train).all()
         assert train.shape == ((pool_size, method.length, 2) if method.has_scales else (pool_size,))
-    if method.has_scales:
+    if isinstance(method, KernelMethod):
         validation = torch.load(layout.descriptors("val", method), weights_only=True)
         assert validation.shape == (300, method.length, 4 if isinstance(method, NearestLabel) else 2)
         if isinstance(method, NearestLabel):

@@ -87,7 +87,7 @@ def network():
 
 
 def without_the_oracle():
-    return [name for name, method in METHODS.items() if not method.pool_labels]
+    return [name for name, method in METHODS.items() if not method.pool_labels and not method.scripts]
 
 
 @pytest.mark.parametrize("method", without_the_oracle())
@@ -128,9 +128,25 @@ def test_picks_on_arrays_match_by_double_loop(sets, network):
         ({"budget": 201}, "budget 201: only 200 images"),
         ({"budget": 5, "labeled": torch.arange(196)}, "budget 5: only 4 images"),
         ({"budget": 5, "method": "fisher"}, "unknown method 'fisher': choose from random, varMC"),
+        ({"budget": 5, "method": "vaal"}, "unknown method 'vaal'"),
+        ({"budget": 5, "method": "gradAbl"}, "method 'gradAbl': needs the labels of the pool"),
         ({"budget": 5, "scales": ["layer3"]}, "unknown scale 'layer3': the network has stem, block, pooled"),
+        ({"budget": 5, "scales": []}, "method 'gradFmap': needs at least one scale of stem, block, pooled"),
     ],
 )
 def test_wrong_requests_are_told(arguments, message, sets, network):
     with pytest.raises(UserError, match=message):
         pick(network, *sets, **arguments)
+
+
+def test_validation_images_need_labels(sets, network):
+    pool, _ = sets
+    with pytest.raises(UserError, match="validation: images without labels"):
+        pick(network, pool, pool, 5)
+
+
+def test_the_network_is_left_as_it_was(sets, network):
+    network.train()
+    pick(network, *sets, 5)
+    assert all(module.training for module in network.modules())
+    assert all(weight.requires_grad for weight in network.parameters())

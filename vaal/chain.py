@@ -56,15 +56,13 @@ class VaalTask(ChainTask):
 
     def run(self, on_progress: OnProgress) -> None:
         chain = self.work
-        images = None
+        images = pool_images(chain)
         for batch in range(self.done, chain.iterations):
 
             def on_iteration(iteration: int, accuracy: float, batch: int = batch) -> None:
                 of_all = f"{iteration}/{chain.protocol.train_iterations}"
                 on_progress(f"{self.name}: b={batch + 1}, iteration {of_all}, {accuracy:.1f}%")
 
-            if images is None:
-                images = pool_images(chain)
             with logged(chain.log, MAIN_DESCR, batch=batch, member=0) as note:
                 note.update(run_round(chain, batch, images, on_iteration).accuracies)
 

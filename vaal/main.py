@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fisher_al.commands.options import EnsembleOptions
-from fisher_al.commands.scripts import ONLY_DESCRIPTORS, announce, parse, run_script
-from fisher_al.commands.stages import RoundOptions, alone, print_accuracies, progress_bar, round_chain
+from fisher_al.commands.scripts import announce, parse, run_script
+from fisher_al.commands.stages import IterationOptions, alone, iteration_chain, print_accuracies, progress_bar
 from fisher_al.distributed import main_first
 from fisher_al.experiment import parse_method
 from fisher_al.files.run_log import MAIN_DESCR
@@ -14,20 +13,21 @@ from vaal.options import ProtocolOptions, choose_datasets
 
 
 @dataclass(frozen=True)
-class VaalMainOptions(ProtocolOptions, RoundOptions):
+class VaalMainOptions(ProtocolOptions, IterationOptions):
     """Options of main.py."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """`main.py`: the round that starts from batch b and writes batch b + 1."""
+    datasets = choose_datasets(arguments)
     options, experiment = parse(
         "Label the picks of a batch, train all networks anew, and write the next batch.",
         VaalMainOptions,
-        choose_datasets(arguments),
+        datasets,
         arguments,
-        without=ONLY_DESCRIPTORS,
+        without=(*datasets.describing, "ensemble_size", "ensemble_index"),
     )
-    chain = round_chain(experiment, options, parse_method("vaal", experiment), EnsembleOptions())
+    chain = iteration_chain(experiment, options, parse_method("vaal", experiment))
     chain = VaalChain(**vars(chain), protocol=options.protocol(options.dataset))
     announce(chain.device)
     with main_first():

@@ -30,13 +30,13 @@ _non_negative = real_number("a weight of at least 0", lambda value: 0 <= value <
 
 
 def choose_datasets(arguments: Sequence[str]) -> Datasets:
-    """All data sets, with the own options of the one that the arguments name as --dataset."""
-    owners = {name: datasets for datasets in _FOLDERS for name in datasets.protocols}
+    """All datasets, with the own options of the one that the arguments name as --dataset."""
+    owners = {name: datasets for datasets in _FOLDERS for name in datasets.experiments}
     parser = Parser(add_help=False)
     parser.add_argument("--dataset", default=next(iter(owners)), choices=owners)
     chosen, _ = parser.parse_known_args(arguments)
-    protocols = {name: datasets.protocols[name] for name, datasets in owners.items()}
-    return replace(owners[chosen.dataset], protocols=protocols)
+    experiments = {name: datasets.experiments[name] for name, datasets in owners.items()}
+    return replace(owners[chosen.dataset], experiments=experiments)
 
 
 def chosen_curves(experiment: Experiment, starts: Sequence[int]) -> list[CurveChoice]:
@@ -47,7 +47,7 @@ def chosen_curves(experiment: Experiment, starts: Sequence[int]) -> list[CurveCh
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """training of a round (defaults: the data set's protocol)"""
+    """training of a round (defaults: the dataset's protocol)"""
 
     train_iterations: int | None = option(
         "--train-iterations", type=count, help="steps of the task network" + PROTOCOL
@@ -74,7 +74,7 @@ class ProtocolOptions:
     )
 
     def protocol(self, dataset: str) -> Protocol:
-        """The data set's protocol with what the options say otherwise."""
+        """The dataset's protocol with what the options say otherwise."""
         given = {own.name: getattr(self, own.name) for own in fields(ProtocolOptions)}
         changes = {name: value for name, value in given.items() if value is not None}
         return replace(PROTOCOLS.get(dataset, Protocol()), **changes)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
         VaalResultsOptions,
         datasets,
         arguments,
-        without=datasets.only_read,
+        without=datasets.reading + datasets.describing,
     )
     chains = make_chains(experiment, options, chosen_curves(experiment, options.unsupervised))
     curves = collect_curves(chains, options.metric)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fisher_al.commands.options import ComputeOptions, PlanOptions, PoolsOptions, StartsOptions
 from fisher_al.commands.plan import make_chains
 from fisher_al.commands.run import carry_out, refused_chains, report_failures
-from fisher_al.commands.scripts import ONLY_DESCRIPTORS, choose_device, parse, run_script
+from fisher_al.commands.scripts import choose_device, parse, run_script
 from fisher_al.results.curves import collect_curves, print_results
 from vaal.chain import VaalChain, VaalTask
 from vaal.options import ProtocolOptions, choose_datasets, chosen_curves
@@ -19,14 +19,15 @@ class VaalRunOptions(ProtocolOptions, PlanOptions, ComputeOptions, StartsOptions
 
 def main(arguments: Sequence[str]) -> int:
     """`run.py`: the rounds of all runs and pools."""
+    datasets = choose_datasets(arguments)
     options, experiment = parse(
         "Run variational adversarial active learning, on the pools and from the initial models of the "
         "dataset's own run.py --initial. What is already done is skipped, so an interrupted run goes on "
         "where it was. With --dataset, --help also lists that dataset's own options.",
         VaalRunOptions,
-        choose_datasets(arguments),
+        datasets,
         arguments,
-        without=ONLY_DESCRIPTORS,
+        without=datasets.describing,
     )
     device, protocol = choose_device(options.gpu), options.protocol(options.dataset)
     curves = chosen_curves(experiment, options.unsupervised)

@@ -1,4 +1,7 @@
-"""The options that scripts share, in groups: a script's options are a class that inherits its groups."""
+"""The options that scripts share, in groups, each under its docstring in --help.
+
+A script's options are a class that inherits its groups.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fisher_al.chain import GEN_BATCH_SIZE
 from fisher_al.commands.parsing import (
     PROTOCOL,
     count,
@@ -29,7 +33,7 @@ HIDDEN = {"help": argparse.SUPPRESS}
 
 @dataclass(frozen=True)
 class DataOptions:
-    """data set"""
+    """dataset"""
 
     dataset: str = option("--dataset", help="which protocol to follow")
     datadir: Path = option("--datadir", type=Path, help="folder of the datasets' folders")
@@ -38,7 +42,7 @@ class DataOptions:
     )
 
     def data_folder(self, name: str) -> Path:
-        """Folder of the raw and processed files and runs of the data set of that name."""
+        """Folder of the raw and processed files and runs of the dataset of that name."""
         return self.datadir / name
 
 
@@ -85,7 +89,11 @@ class DescribeOptions:
     """descriptors"""
 
     gen_batch_size: int = option(
-        "-gbs", "--gen-batch-size", type=count, default=1024, help="images x passes described at once"
+        "-gbs",
+        "--gen-batch-size",
+        type=count,
+        default=GEN_BATCH_SIZE,
+        help="images x passes described at once",
     )
 
 
@@ -160,7 +168,7 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
-class StepTrainingOptions(TrainingOptions):
+class StageTrainingOptions(TrainingOptions):
     """training of a single stage"""
 
     batch_size: int | None = option("--batch-size", type=count, help="images per training step" + PROTOCOL)
@@ -204,7 +212,7 @@ class ClusterOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions(DataOptions):
+class OneRunOptions(DataOptions):
     """run"""
 
     imbalance_ratio: float | None = option(

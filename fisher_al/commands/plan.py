@@ -37,7 +37,7 @@ def parse_curve(text: str, experiment: Experiment) -> CurveChoice:
 def chosen_figure(experiment: Experiment, options: MethodsOptions) -> PaperFigure | None:
     """The figure that --figure names, if it is given.
 
-    Raises: UserError if the data set has none of that name.
+    Raises: UserError if the dataset has none of that name.
     """
     if options.figure is None:
         return None

@@ -66,7 +66,7 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         PlotOptions,
         datasets,
         arguments,
-        without=datasets.only_read,
+        without=datasets.reading + datasets.describing,
     )
     if options.cost:
         _draw_costs(experiment, options)
@@ -120,7 +120,7 @@ def _compare(curves: Sequence[Curve], options: PlotOptions) -> None:
     reference = (
         _find(curves, options.reference, "--reference") if options.reference else _default_reference(curves)
     )
-    accuracy = options.accuracy or default_accuracy(curves, reference)
+    accuracy = options.accuracy or default_accuracy(reference)
     print(f"\narea under the curve (mean accuracy over the labels, %), against {reference.chain.curve_name};")
     print(f"labels saved on the way to {accuracy:g}%, in the runs that both have; [95% interval, bootstrap]")
     table = comparison_table(curves, reference, accuracy)

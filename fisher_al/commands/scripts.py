@@ -1,4 +1,4 @@
-"""What every script has in common: its data sets, its device, its exit codes."""
+"""What every script has in common: its datasets, its device, its exit codes."""
 
 from __future__ import annotations
 
@@ -21,27 +21,25 @@ from fisher_al.memory import keep_freed_memory
 ScriptOptions = TypeVar("ScriptOptions", bound=DataOptions)
 
 
-# Fields of options, also of data sets' own, that say how descriptors are kept.
-ONLY_DESCRIPTORS = ("half",)
-
-
 @dataclass(frozen=True)
 class OwnOptions:
-    """The options that a folder's data sets have for themselves: none."""
+    """The options that a folder's datasets have for themselves: none."""
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """The protocols that a folder's scripts offer as --dataset, and the options that are its own.
+    """The experiments that a folder's scripts offer as --dataset, and the options that are its own.
 
-    options : a dataclass of them. `adapt(experiment, own, options)` is the chosen protocol with what they
-    say. only_read : those that say how images are read; scripts that only draw do not offer them.
+    options : a dataclass of them. `adapt(experiment, own, options)` is the chosen experiment with what they
+    say. reading, describing : fields of those that say how images are read and how descriptors are kept;
+    scripts that do neither do not offer them.
     """
 
-    protocols: Mapping[str, Experiment]
+    experiments: Mapping[str, Experiment]
     options: type = OwnOptions
     adapt: Callable[[Experiment, Any, DataOptions], Experiment] = lambda experiment, own, options: experiment
-    only_read: Sequence[str] = ()
+    reading: tuple[str, ...] = ()
+    describing: tuple[str, ...] = ()
 
 
 def parse(
@@ -52,14 +50,14 @@ def parse(
     without: Collection[str] = (),
     changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[ScriptOptions, Experiment]:
-    """A script's options, and the protocol of the data set that they name.
+    """A script's options, and the experiment on the dataset that they name.
 
     without : fields that the script has no use for and does not offer. changes : by name of a field, settings
     of `add_argument`.
     Raises: UserError for a wrong option.
     """
     parser = Parser(description)
-    names = list(datasets.protocols)
+    names = list(datasets.experiments)
     of_data: dict[str, Mapping[str, Any]] = {
         "dataset": {"default": names[0], "choices": names},
         "datadir": {"default": Path(sys.argv[0]).resolve().parents[1] / "local_data"},
@@ -69,7 +67,7 @@ def parse(
     namespace = parser.parse_args(arguments)
     chosen = parser.read(options, namespace)
     own: Any = parser.read(datasets.options, namespace)
-    return chosen, datasets.adapt(datasets.protocols[chosen.dataset], own, chosen)
+    return chosen, datasets.adapt(datasets.experiments[chosen.dataset], own, chosen)
 
 
 def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:

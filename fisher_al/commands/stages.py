@@ -19,12 +19,12 @@ from fisher_al.commands.options import (
     DescribeOptions,
     EnsembleOptions,
     MethodOptions,
-    RunOptions,
+    OneRunOptions,
     SamplingOptions,
-    StepTrainingOptions,
+    StageTrainingOptions,
 )
 from fisher_al.commands.parsing import count, option
-from fisher_al.commands.scripts import ONLY_DESCRIPTORS, Datasets, announce, choose_device, parse
+from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
 from fisher_al.distributed import is_main, main_first
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, find_method
@@ -41,12 +41,12 @@ from fisher_al.training.fit import OnEpoch
 
 
 @dataclass(frozen=True)
-class UnsupOptions(StepTrainingOptions, ComputeOptions, EnsembleOptions, RunOptions):
+class UnsupOptions(StageTrainingOptions, ComputeOptions, EnsembleOptions, OneRunOptions):
     """Options of unsup.py."""
 
 
 @dataclass(frozen=True)
-class RoundOptions(ComputeOptions, BudgetOptions, BatchOptions, RunOptions):
+class IterationOptions(ComputeOptions, BudgetOptions, BatchOptions, EnsembleOptions, OneRunOptions):
     """Options of a script that carries one chain through one iteration."""
 
     def budget(self, experiment: Experiment) -> int:
@@ -62,14 +62,12 @@ class RoundOptions(ComputeOptions, BudgetOptions, BatchOptions, RunOptions):
 
 
 @dataclass(frozen=True)
-class StepOptions(
-    StepTrainingOptions, DescribeOptions, SamplingOptions, EnsembleOptions, MethodOptions, RoundOptions
-):
+class StageOptions(StageTrainingOptions, DescribeOptions, SamplingOptions, MethodOptions, IterationOptions):
     """Options of gen_descr.py."""
 
 
 @dataclass(frozen=True)
-class MainDescrOptions(StepOptions):
+class MainDescrOptions(StageOptions):
     """testing"""
 
     test_batch_size: int | None = option(
@@ -84,13 +82,13 @@ def unsup_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         UnsupOptions,
         datasets,
         arguments,
-        without=ONLY_DESCRIPTORS,
+        without=datasets.describing,
     )
     device = choose_device(options.gpu)
     models = [
         InitialModel(
             experiment,
-            _layout(experiment, options, pretrained, options),
+            _layout(experiment, options, pretrained),
             options.ensemble_index,
             options.override(experiment.pretraining),
             options.seed,
@@ -113,10 +111,10 @@ def unsup_main(datasets: Datasets, arguments: Sequence[str]) -> None:
 
 def gen_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     """`gen_descr.py`: describe pool and validation images with the model of one iteration."""
-    # takes the training options of main_descr.py, so that one command line serves both
+    # takes the training options of main_descr.py and leaves them aside: one command line serves both
     options, experiment = parse(
         "Write the descriptors of pool and validation images under the current model.",
-        StepOptions,
+        StageOptions,
         datasets,
         arguments,
         changes=dict.fromkeys(("epochs", "lr", "batch_size"), HIDDEN),
@@ -188,17 +186,16 @@ def progress_bar(total: int, unit: str) -> Iterator[OnEpoch]:
         yield on_epoch
 
 
-def _chain(experiment: Experiment, options: StepOptions, **changes: Any) -> Chain:
+def _chain(experiment: Experiment, options: StageOptions, **changes: Any) -> Chain:
     method = find_method(
         options.subtype_method, options.augment_method, options.descriptor_length, experiment
     )
     if options.ensemble_size > 1 and not method.ensembles:
         raise UserError(f"-ens {options.ensemble_size}: {method.token} has no ensembles; leave -ens out")
-    chain = round_chain(
+    chain = iteration_chain(
         experiment,
         options,
         method,
-        options,
         training=options.override(experiment.training),
         mc_samples=options.sample_steps or experiment.mc_samples,
         gen_batch_size=options.gen_batch_size,
@@ -214,17 +211,16 @@ def _chain(experiment: Experiment, options: StepOptions, **changes: Any) -> Chai
     return chain
 
 
-def round_chain(
+def iteration_chain(
     experiment: Experiment,
-    options: RoundOptions,
+    options: IterationOptions,
     method: Method,
-    ensemble: EnsembleOptions,
     **changes: Any,
 ) -> Chain:
     """The chain of one run, up to the iteration that the options name."""
     return Chain.by_protocol(
         experiment,
-        _layout(experiment, options, bool(options.unsupervised), ensemble),
+        _layout(experiment, options, bool(options.unsupervised)),
         method,
         choose_device(options.gpu),
         iterations=options.batch + 1,
@@ -234,10 +230,8 @@ def round_chain(
     )
 
 
-def _layout(
-    experiment: Experiment, options: RunOptions, pretrained: bool, ensemble: EnsembleOptions
-) -> Layout:
-    index, size = ensemble.ensemble_index, ensemble.ensemble_size
+def _layout(experiment: Experiment, options: UnsupOptions | IterationOptions, pretrained: bool) -> Layout:
+    index, size = options.ensemble_index, options.ensemble_size
     if index >= size:
         raise UserError(f"-e {index}: -ens {size} has members 0 to {size - 1}")
     folder, ratio = options.data_folder(experiment.name), options.ratio(experiment)

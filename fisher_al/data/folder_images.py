@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from fisher_al.data.folder_lists import unreadable
-from fisher_al.data.images import Images
+from fisher_al.data.images import ChannelValues, Images
 from fisher_al.errors import UserError
+
+Load = Callable[["Decoder", Sequence[str], int, str, "int | None"], Iterator[tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class Decoder:
 
     root: Path
     crop: int
-    load: Callable[[Decoder, Sequence[str], int, str, int | None], Iterator[tuple[Tensor, Tensor]]]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    load: Load
+    mean: ChannelValues
+    std: ChannelValues
     workers: int
 
 

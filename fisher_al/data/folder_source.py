@@ -1,4 +1,4 @@
-"""Data sets that stay files in a folder: splits and pools are lists of them."""
+"""Datasets that stay files in a folder: splits and pools are lists of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fisher_al.data.folder_images import Decoder, FolderImages
+from fisher_al.data.folder_images import Decoder, FolderImages, Load
 from fisher_al.data.folder_lists import find_classes, read_list, readable, scan_split, write_list
 from fisher_al.data.images import Data
 from fisher_al.data.pools import split_holdout, thinned_classes
@@ -27,21 +27,23 @@ SPLITS = ("train", "val")
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSource(ImageSource):
-    """Images that stay files, `train/<class>/*` and `val/<class>/*` under the decoder's root.
+    """Images that stay files, `train/<class>/*` and `val/<class>/*` under `root`.
 
-    holdout : share of the validation images that score the results and are not matched; 0: all of them do
-    both (the paper's protocol). skip_corrupt : leave out files that cannot be decoded. half : keep the pool's
-    descriptors in 16 bits.
+    load_files : decodes them, as `Decoder.load` does, with so many `workers`. holdout : share of the
+    validation images that score the results and are not matched; 0: all do both (the paper's protocol).
+    skip_corrupt : leave out files that cannot be decoded. half : keep the pool's descriptors in 16 bits.
     """
 
-    decoder: Decoder
+    root: Path
+    load_files: Load
+    workers: int
     holdout: float = 0.0
     skip_corrupt: bool = False
     half: bool = False
 
     @property
     def input_settings(self) -> dict[str, Any]:
-        return {"crop": self.decoder.crop, "holdout": self.holdout}
+        return {"crop": self.image_shape[0], "holdout": self.holdout}
 
     @property
     def descriptor_settings(self) -> dict[str, Any]:
@@ -51,6 +53,11 @@ class FolderSource(ImageSource):
     def descriptor_type(self) -> torch.dtype:
         # Scores are too small for float16.
         return torch.bfloat16 if self.half else torch.float32
+
+    @property
+    def decoder(self) -> Decoder:
+        """How the files become inputs."""
+        return Decoder(self.root, self.image_shape[0], self.load_files, self.mean, self.std, self.workers)
 
     def prepare_splits(self, layout: Layout) -> None:
         """Write the lists of both splits where they are missing.
@@ -82,7 +89,7 @@ class FolderSource(ImageSource):
         return _load(*paths, times, self, device)
 
     def _write_missing_lists(self, layout: Layout) -> None:
-        root = self.decoder.root
+        root = self.root
         classes, skipped = find_classes(root), []
         for split in SPLITS:
             path = layout.processed_list(split)
@@ -92,7 +99,7 @@ class FolderSource(ImageSource):
             if odd and not self.skip_corrupt:
                 raise UserError(f"{root / odd[0]}: not an image; remove it, or give --skip-corrupt")
             if self.skip_corrupt:
-                images, broken = readable(root, images, self.decoder.workers, f"checking {split} images")
+                images, broken = readable(root, images, self.workers, f"checking {split} images")
                 odd = sorted(odd + broken)
             skipped += odd
             write_list(images, path)
@@ -128,7 +135,7 @@ def _load(pool: Path, validation: Path, times: tuple[int, ...], source: FolderSo
     def images(files: Sequence[str], labels: Tensor) -> FolderImages:
         return FolderImages(files, labels, source.decoder, device)
 
-    root = source.decoder.root
+    root = source.root
     pool_files, pool_labels = read_list(pool, source.num_classes)
     files, labels = read_list(validation, source.num_classes)
     for path, name in ((pool, pool_files[0]), (validation, files[0])):

@@ -1,4 +1,4 @@
-"""Data sets that fit in memory: splits and pools are files of tensors."""
+"""Datasets that fit in memory: splits and pools are files of tensors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPLITS = ("training", "test", "train-split", "val-split")
 
 @dataclass(frozen=True)
 class RawSplits:
-    """The data set as published: uint8 images (N, H, W) or (N, H, W, 3), int64 labels (N,)."""
+    """The dataset as published: uint8 images (N, H, W) or (N, H, W, 3), int64 labels (N,)."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -38,7 +38,7 @@ class RawSplits:
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySource(ImageSource):
-    """Images that `read(folder)` finds in, or downloads to, the folder of the data set.
+    """Images that `read(folder)` finds in, or downloads to, the folder of the dataset.
 
     validation_per_class : how many training images of each class validate, one number for all or one each.
     """
@@ -86,7 +86,7 @@ class MemorySource(ImageSource):
         """Read a split or pool.
 
         Returns: uint8 images and int64 labels.
-        Raises: UserError if the file holds anything but this data set's kind.
+        Raises: UserError if the file holds anything but this dataset's kind.
         """
         otherwise = "run the command again to make it anew"
         content = load_tensors(path, otherwise, mmap)

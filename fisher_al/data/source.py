@@ -1,4 +1,4 @@
-"""Where the images of a data set come from: what the sources in memory and of image files have in common."""
+"""Where the images of a dataset come from: what the sources in memory and of image files have in common."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fisher_al.seeds import derive_generator
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource(ABC):
-    """A data set's images, on the way from raw files to the sets of a run.
+    """A dataset's images, on the way from raw files to the sets of a run.
 
     `prepare_splits` and `prepare_pool` write files, all else reads. image_shape : (height, width) or
     (height, width, channels) of the network's inputs. mean, std : of the inputs scaled to [0, 1].
@@ -54,7 +54,7 @@ class ImageSource(ABC):
     def prepare_splits(self, layout: Layout) -> None:
         """Write the splits that are missing, the same for every run and seed.
 
-        Raises: UserError if the data set is not there, or not as the splits that stand already.
+        Raises: UserError if the dataset is not there, or not as the splits that stand already.
         """
 
     @abstractmethod

@@ -99,11 +99,11 @@ def last_accuracy(path: Path) -> float | None:
     return None
 
 
-def log_start(path: Path, device: str, **facts: Any) -> None:
+def log_start(path: Path, device: str) -> None:
     """Note that this process begins to work, and with what."""
     threads = torch.get_num_threads()
     where = {"host": platform.node(), "pid": os.getpid(), "device": device, "threads": threads}
-    append(path, "start", **where, **facts, versions=versions())
+    append(path, "start", **where, versions=versions())
 
 
 @contextmanager

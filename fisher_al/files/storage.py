@@ -58,7 +58,10 @@ def remove_abandoned(paths: Iterable[Path]) -> None:
         for temporary in folder.glob(".*.tmp*"):
             found = _TEMPORARY.fullmatch(temporary.name)
             if found and folder / f"{found['stem']}{found['suffix'] or ''}" in paths:
-                temporary.unlink(missing_ok=True)
+                try:
+                    temporary.unlink(missing_ok=True)
+                except OSError as error:
+                    raise UserError(f"{temporary}: cannot be deleted: {error.strerror}") from error
 
 
 def save_tensors(content: Any, path: Path, durable: bool = True) -> None:

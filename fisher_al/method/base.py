@@ -20,18 +20,18 @@ Shape = tuple[int, ...]
 class Iteration:
     """One iteration of active learning, as far as a method looks at it.
 
-    number : b, from 0. load_network : gives the current network, by the number of the ensemble's member.
-    members : networks of the ensemble. scales : names of those that descriptors concatenate. mc_samples : K.
+    batch : b, from 0. load_network : gives the current network, by the number of the ensemble's member.
+    scales : names of those that descriptors concatenate. mc_samples : K, of all networks together.
     seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
     predict_batch_size : images at once.
     """
 
-    number: int
+    batch: int
     pool: Images
     validation: Images
     num_classes: int
     load_network: Callable[[int], TappedNetwork]
-    members: int
+    ensemble_size: int
     scales: tuple[str, ...]
     mc_samples: int
     budget: int
@@ -79,7 +79,7 @@ class Method(ABC):
     name : its token in `--methods`. sub, aug : its tokens in the stages' options and in file names.
     notation : the paper's, as math text. cost : per pool image and iteration. pool_labels : whether it sees
     labels of the pool before it asks for them. ensembles : whether several networks can decide together.
-    extension : not in the paper. scripts : the folder of the scripts that run it, if not the data set's own.
+    extension : not in the paper. scripts : the folder of the scripts that run it, if not the dataset's own.
     length : L of its descriptors, where it has any, otherwise 0.
     """
 
@@ -110,16 +110,16 @@ class Method(ABC):
         """The part of file names that tells methods apart."""
         return f"sub_{self.sub}_aug_{self.aug}_L_{self.length}"
 
-    def legend(self, ensemble_size: int, mc_samples: int) -> str:
-        """The paper's legend entry."""
+    def legend(self, ensemble_size: int, mc_samples_each: int) -> str:
+        """The paper's legend entry, which tells the K of each network."""
         return f"{self.notation}, L={self.length}" if self.has_scales else self.notation
 
-    def settings(self, mc_samples: int, ensemble_size: int, describe_batch_size: int) -> dict[str, Any]:
+    def settings(self, ensemble_size: int, mc_samples: int, gen_batch_size: int) -> dict[str, Any]:
         """Which of these its picks depend on, as checkpoints record them."""
         return {"mc_samples": mc_samples} if self.samples_repeatedly else {}
 
-    def describes(self, number: int) -> bool:
-        """Whether the picks of iteration `number` depend on descriptors."""
+    def describes(self, batch: int) -> bool:
+        """Whether the picks of the iteration that starts from `batch` depend on descriptors."""
         return False
 
     def describe(self, iteration: Iteration, member: int) -> Description:

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from fisher_al.method.acquisition import random_picks, unlabeled_indices
 from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
-from fisher_al.method.descriptors import no_scores
-from fisher_al.method.fisher_kernel import describe_alike
+from fisher_al.method.descriptors import describe_in_blocks, no_scores
 from fisher_al.method.predictions import predict_probabilities
 
 
@@ -39,11 +38,13 @@ class FeatureBaseline(Method):
     has_scales = True
     extension = True
 
-    def describes(self, number: int) -> bool:
+    def describes(self, batch: int) -> bool:
         return True
 
     def describe(self, iteration: Iteration, member: int) -> Description:
-        return describe_alike(iteration, iteration.network_to_describe(member), no_scores)
+        network, scales = iteration.network_to_describe(member), iteration.scales
+        size = iteration.describe_batch_size
+        return Description(describe_in_blocks(network, iteration.pool, scales, size, no_scores))
 
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
         return (len(iteration.pool), self.length, 2), None

@@ -102,7 +102,7 @@ def no_scores(one_pass: ForwardPass, labels: Tensor) -> Tensor:
 
 
 def label_column(one_pass: ForwardPass, labels: Tensor) -> Tensor:
-    """The true label in the first of L rows, as the descriptor files have it."""
+    """The true label in the first of the L channels, as the descriptor files have it."""
     column = torch.zeros_like(one_pass.features)
     column[:, 0] = labels
     return column

@@ -34,13 +34,6 @@ from fisher_al.method.pseudo_labels import (
 from fisher_al.method.views import draw_views
 
 
-def describe_alike(iteration: Iteration, network: TappedNetwork, column: Column) -> Description:
-    """Pool and validation images by z and, beside it, the same column."""
-    how = iteration.scales, iteration.describe_batch_size, column
-    validation = describe(network, iteration.validation, *how)
-    return Description(describe_in_blocks(network, iteration.pool, *how), validation)
-
-
 class KernelMethod(Method):
     """Matching in the Fisher kernel R_zg, or in R_z."""
 
@@ -49,7 +42,7 @@ class KernelMethod(Method):
     compared: ClassVar[int | slice] = slice(0, 2)  # z and g of a descriptor
     validation_columns: ClassVar[int] = 2
 
-    def describes(self, number: int) -> bool:
+    def describes(self, batch: int) -> bool:
         return True
 
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
@@ -87,7 +80,9 @@ class OneColumn(KernelMethod):
 
     def describe(self, iteration: Iteration, member: int) -> Description:
         network = iteration.network_to_describe(member)
-        return describe_alike(iteration, network, self.column(iteration, network))
+        how = iteration.scales, iteration.describe_batch_size, self.column(iteration, network)
+        validation = describe(network, iteration.validation, *how)
+        return Description(describe_in_blocks(network, iteration.pool, *how), validation)
 
     @abstractmethod
     def column(self, iteration: Iteration, network: TappedNetwork) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
-from fisher_al.method.base import Descriptors, Iteration
+from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.network import TappedNetwork
 from fisher_al.method.registry import METHODS
 from fisher_al.seeds import derive_seed
@@ -35,28 +36,24 @@ def pick(
     dropout passes or views are sampled. batch_size : images at once.
 
     Returns: indices into the pool (budget,), in the order of picking.
-    Raises: UserError for an unknown method or scale, or a budget larger than what is unlabeled.
+    Raises: UserError for an unknown method or scale, missing labels, or more budget than unlabeled images.
     """
     labeled = torch.empty(0, dtype=torch.long) if labeled is None else labeled
     scales = tuple(network.scales if scales is None else scales)
-    if method not in METHODS:
-        raise UserError(f"unknown method '{method}': choose from {', '.join(METHODS)}")
-    for name in scales:
-        if name not in network.scales:
-            raise UserError(f"unknown scale '{name}': the network has {', '.join(network.scales)}")
+    chosen = _method(method, network, scales, pool)
     if budget > len(pool) - len(labeled):
         raise UserError(f"budget {budget}: only {len(pool) - len(labeled)} images of the pool are unlabeled")
-    chosen = METHODS[method]
-    if chosen.has_scales:
-        chosen = replace(chosen, length=sum(network.scales[name] for name in scales))
-    number = 1  # from where on the uncertainties, too, look at the network
+    if int(validation.labels.min()) < 0:
+        raise UserError("validation: images without labels; methods compare with what is known of them")
+    network = deepcopy(network)  # the caller's keeps its mode, and the gradients of its weights
+    batch = 1  # from where on the uncertainties, too, look at the network
     iteration = Iteration(
-        number=number,
+        batch=batch,
         pool=pool,
         validation=validation,
         num_classes=int(validation.labels.max()) + 1,
         load_network=lambda member: network,
-        members=1,
+        ensemble_size=1,
         scales=scales,
         mc_samples=mc_samples,
         budget=budget,
@@ -65,7 +62,25 @@ def pick(
         predict_batch_size=batch_size,
     )
     descriptors = Descriptors()
-    if chosen.describes(number):
+    if chosen.describes(batch):
         description = chosen.describe(iteration, 0)
         descriptors = Descriptors([torch.cat(list(description.pool))], description.validation)
     return chosen.pick(iteration, labeled, descriptors)
+
+
+def _method(name: str, network: TappedNetwork, scales: tuple[str, ...], pool: Images) -> Method:
+    """The method of that name on the network's scales, if it can work on the pool."""
+    offered = {name: method for name, method in METHODS.items() if not method.scripts}
+    if name not in offered:
+        raise UserError(f"unknown method '{name}': choose from {', '.join(offered)}")
+    method = offered[name]
+    if method.pool_labels and int(pool.labels.min()) < 0:
+        raise UserError(f"method '{name}': needs the labels of the pool")
+    if not method.has_scales:
+        return method
+    for scale in scales:
+        if scale not in network.scales:
+            raise UserError(f"unknown scale '{scale}': the network has {', '.join(network.scales)}")
+    if not scales:
+        raise UserError(f"method '{name}': needs at least one scale of {', '.join(network.scales)}")
+    return replace(method, length=sum(network.scales[scale] for scale in scales))

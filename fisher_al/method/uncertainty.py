@@ -47,23 +47,23 @@ class DropoutUncertainty(Method):
         """The statistic and the mean probability, (N, C, 2), of probabilities (K, N, C)."""
         return torch.stack([self.statistic(probabilities), probabilities.mean(0)], dim=2)
 
-    def legend(self, ensemble_size: int, mc_samples: int) -> str:
-        return f"{self.notation}, E={ensemble_size}, K={mc_samples}"
+    def legend(self, ensemble_size: int, mc_samples_each: int) -> str:
+        return f"{self.notation}, E={ensemble_size}, K={mc_samples_each}"
 
-    def settings(self, mc_samples: int, ensemble_size: int, describe_batch_size: int) -> dict[str, int]:
+    def settings(self, ensemble_size: int, mc_samples: int, gen_batch_size: int) -> dict[str, int]:
         # dropout masks are drawn batch by batch
         return {
             "mc_samples": mc_samples,
             "ensemble_size": ensemble_size,
-            "gen_batch_size": describe_batch_size,
+            "gen_batch_size": gen_batch_size,
         }
 
-    def describes(self, number: int) -> bool:
-        return number > 0
+    def describes(self, batch: int) -> bool:
+        return batch > 0
 
     def describe(self, iteration: Iteration, member: int) -> Description:
         generator = iteration.generator("dropout", member, on_device=True)
-        samples = max(1, iteration.mc_samples // iteration.members)
+        samples = max(1, iteration.mc_samples // iteration.ensemble_size)
         blocks = statistics_in_blocks(
             iteration.network_to_describe(member),
             iteration.pool,
@@ -72,20 +72,20 @@ class DropoutUncertainty(Method):
             iteration.describe_batch_size,
             generator,
         )
-        return Description(map(self.score, blocks) if iteration.members == 1 else blocks)
+        return Description(map(self.score, blocks) if iteration.ensemble_size == 1 else blocks)
 
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
         size = len(iteration.pool)
-        return ((size,) if iteration.members == 1 else (size, iteration.num_classes, 2)), None
+        return ((size,) if iteration.ensemble_size == 1 else (size, iteration.num_classes, 2)), None
 
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         available = unlabeled_indices(labeled, len(iteration.pool))
         if not descriptors.pool:
             return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
         uncertainty = descriptors.pool[0]
-        if iteration.members > 1:
+        if iteration.ensemble_size > 1:
             blocks = zip(*(member.split(ROWS_AT_ONCE) for member in descriptors.pool), strict=True)
-            uncertainty = torch.cat([self.score(sum(block) / iteration.members) for block in blocks])
+            uncertainty = torch.cat([self.score(sum(block) / iteration.ensemble_size) for block in blocks])
         return available[most_uncertain(uncertainty[available], iteration.budget)]
 
 

@@ -12,7 +12,7 @@ from scipy.stats import bootstrap, rankdata
 from fisher_al.results.curves import Curve
 from fisher_al.results.published import published_mean
 
-CONFIDENCE = 0.95
+CONFIDENCE, RESAMPLES = 0.95, 9999
 
 
 def labels_to_reach(curve: Curve, accuracy: float) -> float:
@@ -71,7 +71,7 @@ def _common_runs(curves: Sequence[Curve]) -> list[str]:
     return [run for run in curves[0].runs if all(run in curve.runs for curve in curves[1:])]
 
 
-def area_difference(curve: Curve, reference: Curve, resamples: int = 9999) -> tuple[float, float, float]:
+def area_difference(curve: Curve, reference: Curve) -> tuple[float, float, float]:
     """Mean difference of the areas over the runs that both have, and its 95% confidence interval.
 
     Runs are paired (same pool, same initial weights) and resampled together (percentile bootstrap, Efron).
@@ -83,18 +83,18 @@ def area_difference(curve: Curve, reference: Curve, resamples: int = 9999) -> tu
     differences = differences[np.isfinite(differences)]
     if not len(differences):
         return (float("nan"),) * 3
-    return (float(differences.mean()), *_interval(differences, resamples))
+    return (float(differences.mean()), *_interval(differences))
 
 
-def area_interval(curve: Curve, resamples: int = 9999) -> tuple[float, float, float]:
+def area_interval(curve: Curve) -> tuple[float, float, float]:
     """Mean area over the complete runs and its 95% confidence interval (percentile bootstrap)."""
     complete = areas(curve)[np.isfinite(areas(curve))]
     if not len(complete):
         return (float("nan"),) * 3
-    return (float(complete.mean()), *_interval(complete, resamples))
+    return (float(complete.mean()), *_interval(complete))
 
 
-def _interval(values: np.ndarray, resamples: int) -> tuple[float, float]:
+def _interval(values: np.ndarray) -> tuple[float, float]:
     if len(values) < 3:
         return float("nan"), float("nan")
     if np.ptp(values) == 0:
@@ -102,7 +102,7 @@ def _interval(values: np.ndarray, resamples: int) -> tuple[float, float]:
     found = bootstrap(
         (values,),
         np.mean,
-        n_resamples=resamples,
+        n_resamples=RESAMPLES,
         confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(0),
@@ -137,7 +137,7 @@ def _or_dash(value: float, form: str) -> str:
     return "-" if np.isnan(value) else f"{value:{form}}"
 
 
-def default_accuracy(curves: Sequence[Curve], reference: Curve) -> float:
+def default_accuracy(reference: Curve) -> float:
     """The highest whole percentage that the reference's mean curve reaches."""
     return float(np.floor(np.nanmax(reference.mean)))
 

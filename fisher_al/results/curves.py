@@ -1,4 +1,4 @@
-"""Accuracy curves: collected from the checkpoints, summarised over runs, as table and CSV."""
+"""Accuracy curves: collected from the checkpoints, summarised over runs, and printed."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def prepare(tasks: Sequence[Task]) -> tuple[list[Task], Failures]:
     """Check what the tasks start from, and make the data that is missing.
 
     Returns: the tasks that can be done, and those that cannot, with the reasons.
-    Raises: UserError if the data set, which all share, cannot be made.
+    Raises: UserError if the dataset, which all share, cannot be made.
     """
     failed: Failures = []
 

@@ -114,8 +114,6 @@ class InitialTask(Task):
         def on_epoch(epoch: int, accuracy: float) -> None:
             on_progress(f"{self.name}: epoch {epoch}, rotations {accuracy:.1f}%")
 
-        if self.done:
-            return  # another process made it meanwhile
         with logged(self.log, UNSUP, member=self.work.member) as note:
             note["acc"] = unsup(self.work, on_epoch)
 
@@ -157,7 +155,7 @@ class ChainTask(Task):
                     require_settings(path, chain.settings, "run the command again")
 
     def prepare(self) -> None:
-        """Make the pool if it is missing, and see that it lasts for all iterations and fits the labels."""
+        """Make the pool if it is missing, and see that it is large enough and that the index lists fit it."""
         chain = self.work
         chain.experiment.source.prepare_pool(chain.layout, chain.seed)
         size = chain.experiment.source.count(chain.pool_path)
@@ -183,9 +181,9 @@ class ChainTask(Task):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt at a task ended: well, not at all as another process works on it, or with an error;
-    `refused` as what it starts from is not fit.
+    """How an attempt at a task ended; nothing is set if it ended well.
 
+    busy : another process works on it. refused : what it starts from is not fit. error : what to tell.
     trace : the traceback, if the error was not the user's.
     """
 
@@ -201,26 +199,33 @@ def attempt(task: Task, on_progress: OnProgress) -> Outcome:
     Several processes may share the work step by step. Then the main one holds the lock for all, and an error
     ends them all, as each is in the middle of the task: it is raised.
     """
-    outcome = Outcome()
     try:
         with hold(task.lock) if is_main() else contextlib.nullcontext():
-            if is_main():
-                remove_abandoned(task.files)
-            task.check()  # again, as another process may have held the lock since
-            if task.done < task.total:
-                log_start(task.log, task.work.device)
-                task.run(on_progress)
+            outcome = _attempt_with_lock(task, on_progress)
     except BusyError:
         outcome = Outcome(busy=True)
-    except UserError as error:
+    except UserError as error:  # of the lock
         outcome = Outcome(error=str(error))
-    except Exception as error:
-        outcome = Outcome(error=repr(error), trace=traceback.format_exc())
-    if outcome.error:
-        with contextlib.suppress(UserError):  # a full disk, which is told already
-            append(task.log, "failed", error=outcome.error)
     if process_count() > 1 and outcome != Outcome():
         if outcome.busy:
             raise UserError(f"{task.name}: another run.py works on it; wait until it is through")
         raise RuntimeError(outcome.trace) if outcome.trace else UserError(outcome.error)
+    return outcome
+
+
+def _attempt_with_lock(task: Task, on_progress: OnProgress) -> Outcome:
+    try:
+        if is_main():
+            remove_abandoned(task.files)
+        task.check()  # again, as another process may have held the lock since
+        if task.done < task.total:
+            log_start(task.log, task.work.device)
+            task.run(on_progress)
+        return Outcome()
+    except UserError as error:
+        outcome = Outcome(error=str(error))
+    except Exception as error:
+        outcome = Outcome(error=repr(error), trace=traceback.format_exc())
+    with contextlib.suppress(UserError):  # a full disk, which is told already
+        append(task.log, "failed", error=outcome.error)
     return outcome
