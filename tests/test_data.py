@@ -5,15 +5,16 @@ import shutil
 
 import pytest
 import torch
-from conftest import MNIST_RAW, needs_mnist
+from conftest import MNIST_RAW, needs_mnist, snapshot
 from torchvision import datasets, transforms
 
 from fisher_al.data import images as images_module
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
+from fisher_al.files.layout import Layout
 from mnist.custom_datasets.digits import read_digits
 from mnist.custom_datasets.mnist import IDX_MD5, read_mnist
-from mnist.experiment import MNIST
+from mnist.experiment import DIGITS, MNIST
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**30])
@@ -89,3 +90,16 @@ def test_mnist_is_read_packed_or_not(tmp_path):
     assert packed.test_images.shape == (10_000, 28, 28)
     for part in ("train_images", "train_labels", "test_images", "test_labels"):
         assert torch.equal(getattr(packed, part), getattr(unpacked, part))
+
+
+@pytest.mark.parametrize("ratio", [1.0, 10.0])
+def test_reading_makes_no_files(tmp_path, ratio):
+    layout = Layout(tmp_path / "DIGITS", "run0", ratio)
+    with pytest.raises(UserError, match=r"\.pt: not found"):
+        DIGITS.source.load(layout, "cpu")
+    assert not any(tmp_path.iterdir())
+    DIGITS.source.prepare_pool(layout, 0)
+    before = snapshot(tmp_path)
+    data = DIGITS.source.load(layout, "cpu")
+    assert DIGITS.source.count(DIGITS.source.pool_path(layout)) == len(data.pool)
+    assert snapshot(tmp_path) == before

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, snapshot
 from folders import CLASSES, colours, folder_experiment, load_prepared, make_folder
 from PIL import Image
 
@@ -96,6 +96,14 @@ def test_the_pool_list_is_a_function_of_the_seed(root, tmp_path):
     layout.pool_list().unlink()
     load_prepared(experiment, layout, 1)
     assert layout.pool_list().read_text() != text
+
+
+def test_reading_makes_no_files(root, tmp_path):
+    experiment = folder_experiment(root, tmp_path)
+    layout, before = layout_of(experiment, tmp_path, 4.0), snapshot(tmp_path)
+    with pytest.raises(UserError, match=r"full_train_list_ir_4_nr_0\.0\.txt: not found"):
+        experiment.source.load(layout, "cpu")
+    assert snapshot(tmp_path) == before
 
 
 def test_images_keep_their_labels_in_any_order_and_share(data):
