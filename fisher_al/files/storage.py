@@ -22,6 +22,9 @@ from fisher_al.errors import UserError
 # From this size on, what is written row by row is put together in a file.
 MAPPED_BYTES = 2**28
 
+# Rows that are looked at together.
+ROWS_AT_ONCE = 8192
+
 # A file's name while it is written. The suffix stays last: numpy and matplotlib choose the format by it.
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]+\.tmp(?P<suffix>\.\w+)?")
 
@@ -126,6 +129,23 @@ def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
     if altered:
         raise UserError(f"{path}: altered (checksum of {altered}); {otherwise}")
     return content
+
+
+def load_rows(path: Path, otherwise: str) -> Any:
+    """Read what `save_rows` wrote, from the disk where it is used.
+
+    Raises: UserError as `load_tensors` does, and if a number is NaN or infinite.
+    """
+    rows = load_tensors(path, otherwise, mmap=True)
+    if (
+        torch.is_tensor(rows)
+        and rows.dim()
+        and not all(block.isfinite().all() for block in rows.split(ROWS_AT_ONCE))
+    ):
+        raise UserError(
+            f"{path}: holds numbers that are NaN or infinite; delete it and {otherwise}, or {REPAIR}"
+        )
+    return rows
 
 
 @lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ from fisher_al.data.source import ImageSource
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import BusyError, hold, hold_all
-from fisher_al.files.storage import load_tensors
+from fisher_al.files.storage import load_rows
 from fisher_al.running.tasks import ChainTask, InitialTask, Task
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import load_labeled
@@ -78,7 +78,7 @@ def _repair_chain(chain: Chain, report: Report) -> list[Path]:
     descriptors = [
         path
         for path in chain.descriptor_files
-        if _is_broken(path, partial(load_tensors, path, "run gen_descr.py", mmap=True))
+        if _is_broken(path, partial(load_rows, path, "run gen_descr.py"))
     ]
     for path in descriptors:
         _delete([path], report)

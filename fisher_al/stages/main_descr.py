@@ -9,7 +9,7 @@ from fisher_al.chain import Chain
 from fisher_al.distributed import is_main, wait_for_all
 from fisher_al.errors import UserError
 from fisher_al.files.run_log import GEN_DESCR, last_of_member
-from fisher_al.files.storage import load_indices, load_tensors, save_indices
+from fisher_al.files.storage import load_indices, load_rows, save_indices
 from fisher_al.method.base import Descriptors, Shape
 from fisher_al.training.checkpoints import load_checkpoint, save_checkpoint
 from fisher_al.training.fit import OnEpoch, divergence, fit
@@ -98,7 +98,7 @@ def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: 
     described = last_of_member(chain.log, GEN_DESCR, member) if is_main() else None
     if described is not None and described.get("batch") != batch:
         raise UserError(f"{path}: describes the images at batch {described.get('batch')}; {advice}")
-    content = load_tensors(path, advice, mmap=True)
+    content = load_rows(path, advice)
     found = tuple(content.shape) if torch.is_tensor(content) else type(content).__name__
     if found != shape:
         raise UserError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fisher_al.errors import UserError
-from fisher_al.files.storage import checksum, load_tensors, save_tensors
+from fisher_al.files.storage import REPAIR, checksum, load_tensors, save_tensors
 from fisher_al.training.fit import FitResult
 
 
@@ -43,13 +43,38 @@ def load_checkpoint(path: Path, otherwise: str) -> dict[str, Any]:
     is_checkpoint = isinstance(checkpoint, dict) and {"state_dict", "acc", "epoch"} <= checkpoint.keys()
     is_checkpoint = is_checkpoint and isinstance(checkpoint["state_dict"], dict)
     is_checkpoint = is_checkpoint and all(map(torch.is_tensor, checkpoint["state_dict"].values()))
-    numbers = ("acc", "acc_last", "acc_val", "index_list_crc32")
-    is_checkpoint = is_checkpoint and all(
-        isinstance(checkpoint.get(name, 0), (int, float)) for name in numbers
-    )
     if not is_checkpoint or not isinstance(checkpoint.get("settings", {}), dict):
         raise UserError(f"{path}: not a checkpoint (no state_dict, acc, epoch); delete it and {otherwise}")
+    odd = _impossible_part(checkpoint)
+    if odd is not None:
+        raise UserError(f"{path}: impossible content ({odd}); delete it and {otherwise}, or {REPAIR}")
     return checkpoint
+
+
+def _impossible_part(checkpoint: dict[str, Any]) -> str | None:
+    """What in a checkpoint no training can have led to; None if all is well."""
+    ranges = {**dict.fromkeys(("acc", "acc_last", "acc_val"), 100), "epoch": 1e12, "index_list_crc32": 2**32}
+    for name, most in ranges.items():
+        if not _is_number(checkpoint.get(name, 0), most) or checkpoint.get(name, 0) < 0:
+            return f"{name} {_shown(checkpoint[name])}"
+    for name, value in checkpoint.get("settings", {}).items():
+        values = value if isinstance(value, (tuple, list)) else [value]
+        if not all(isinstance(each, (str, bool)) or _is_number(each, 1e18) for each in values):
+            return f"setting {_shown(name)} {_shown(value)}"
+    for name, weight in checkpoint["state_dict"].items():
+        if not weight.isfinite().all():
+            return f"{_shown(name)} is NaN or infinite"
+    return None
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value, for a message."""
+    is_huge = isinstance(value, int) and value.bit_length() > 64
+    return "a huge number" if is_huge else str(value)[:40]
+
+
+def _is_number(value: object, most: float) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= most
 
 
 def require_settings(path: Path, settings: dict[str, object], otherwise: str) -> None:
