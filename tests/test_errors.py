@@ -120,46 +120,6 @@ def test_descriptors_of_another_size(folder, layout):
     refused(folder, "another network or pool: dict", "main_descr.py", *step(folder))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *({"acc": value} for value in (float("nan"), float("inf"), -1.0, 1e9, 10**400, "high")),
-        *({"acc_val": float("nan")}, {"epoch": -1}, {"epoch": None}, {"index_list_crc32": 2.0**40}),
-        *({"settings": {"seed": value}} for value in (float("nan"), 10**400, None, torch.zeros(3))),
-        {"settings": {"milestones": (15, float("inf"))}},
-    ],
-    ids=range(15),
-)
-def test_impossible_numbers_in_a_checkpoint(folder, layout, wrong):
-    path = layout.initial_checkpoint()
-    save_tensors({**torch.load(path, weights_only=True), **wrong}, path)
-    pattern = "init_unsup.*impossible content .*run.py --repair"
-    refused(folder, pattern, "run.py", *campaign(folder, "--methods", "random"))
-    refused(folder, pattern, "gen_descr.py", *step(folder))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
-def test_weights_that_are_no_numbers_are_not_blamed_on_the_learning_rate(folder, layout, value):
-    path = layout.initial_checkpoint()
-    checkpoint = torch.load(path, weights_only=True)
-    checkpoint["state_dict"]["conv1.bias"][3] = value
-    save_tensors(checkpoint, path)
-    pattern = r"init_unsup.*impossible content \(conv1\.bias is NaN or infinite\)"
-    refused(folder, pattern, "run.py", *campaign(folder, "--methods", "random"))
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_descriptors_that_are_no_numbers(folder, layout, split, value):
-    assert call("gen_descr.py", *step(folder)).code == 0
-    path = layout.descriptors(split, OURS)
-    descriptors = torch.load(path, weights_only=True)
-    descriptors[-1, 7, 1] = value
-    save_tensors(descriptors, path)
-    pattern = f"{split}_unsup.*NaN or infinite; delete it and run gen_descr.py -b 0 first"
-    refused(folder, pattern, "main_descr.py", *step(folder))
-
-
 def test_missing_or_wrong_index_list(folder, layout):
     assert call("gen_descr.py", *step(folder)).code == 0
     assert call("main_descr.py", *step(folder, "-as", 3, "--epochs", 1)).code == 0

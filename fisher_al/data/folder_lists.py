@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,6 +17,8 @@ from tqdm import tqdm
 
 from fisher_al.errors import UserError
 from fisher_al.files.storage import atomic_write
+
+FOLDER_SPLITS = ("train", "val")
 
 # What both loaders can decode: by the file's name, and by its content as Pillow names it.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
@@ -54,6 +60,35 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
     if not files:
         raise UserError(f"{folder}: no images in it; put them into {split}/<class>/")
     return (files, torch.tensor(found)), odd
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A folder of images, by its place, and by a checksum of its files' names and sizes."""
+
+    root: str
+    files: int
+    sha256: str
+
+    @classmethod
+    def of(cls, root: Path) -> Origin:
+        """That of the folder as it is now."""
+        files = sorted(entry for split in FOLDER_SPLITS for entry in root.glob(f"{split}/*/*"))
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(os.fsencode(path.relative_to(root)) + f"\0{path.stat().st_size}\0".encode())
+        return cls(str(root.resolve()), len(files), digest.hexdigest())
+
+    @classmethod
+    def read(cls, path: Path) -> Origin:
+        """That which `save_json` wrote of one; UserError if the file is broken."""
+        try:
+            origin = cls(**json.loads(path.read_text()))
+            if not (isinstance(origin.root, str) and isinstance(origin.sha256, str)):
+                raise TypeError("no texts")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"{path}: broken; delete it if the images are the same as before") from error
+        return origin
 
 
 def unreadable(path: Path) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,23 @@ import torch
 from torch import Tensor
 
 from fisher_al.data.folder_images import Decoder, FolderImages, Load
-from fisher_al.data.folder_lists import find_classes, read_list, readable, scan_split, write_list
+from fisher_al.data.folder_lists import (
+    FOLDER_SPLITS,
+    Origin,
+    find_classes,
+    read_list,
+    readable,
+    scan_split,
+    write_list,
+)
 from fisher_al.data.images import Data
 from fisher_al.data.pools import split_holdout, thinned_classes
 from fisher_al.data.source import ImageSource
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
-from fisher_al.files.storage import atomic_write, remove_abandoned
+from fisher_al.files.storage import atomic_write, remove_abandoned, save_json
 from fisher_al.seeds import derive_generator
-
-SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +68,20 @@ class FolderSource(ImageSource):
     def prepare_splits(self, layout: Layout) -> None:
         """Write the lists of both splits where they are missing.
 
-        Raises: UserError for a file that is no image, unless corrupt ones are to be skipped: then every image
-        is decoded once, and those left out stand in `processed/skipped.txt`.
+        Raises: UserError if the lists were made from another folder; or for a file that is no image, unless
+        corrupt ones are to be skipped: then every image is decoded once, and those left out stand in
+        `processed/skipped.txt`.
         """
         if all(path.is_file() for path in self.split_paths(layout)):
+            self._require_origin(layout)
             return
         with hold(layout.processed_lock(), wait=True):
             remove_abandoned(self.split_paths(layout))
             self._write_missing_lists(layout)
+        self._require_origin(layout)
 
     def split_paths(self, layout: Layout) -> list[Path]:
-        return [layout.processed_list(split) for split in SPLITS]
+        return [layout.processed_list(split) for split in FOLDER_SPLITS]
 
     def pool_path(self, layout: Layout) -> Path:
         return layout.pool_list()
@@ -88,10 +97,27 @@ class FolderSource(ImageSource):
         times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in paths)
         return _load(*paths, times, self, device)
 
+    def _require_origin(self, layout: Layout) -> None:
+        """Raise UserError if the results were made from another folder; note this one if none is noted.
+
+        A folder that has moved, or was copied, is the same.
+        """
+        path = layout.processed_origin()
+        if not path.is_file():
+            with hold(layout.processed_lock(), wait=True):
+                save_json(asdict(Origin.of(self.root)), path)
+            return
+        origin = Origin.read(path)
+        if origin.root != str(self.root.resolve()) and origin.sha256 != Origin.of(self.root).sha256:
+            raise UserError(
+                f"{layout.folder}: made from {origin.root}; --imagenetdir {self.root} has that name but "
+                "holds other images; choose another --datadir for it, or rename it"
+            )
+
     def _write_missing_lists(self, layout: Layout) -> None:
         root = self.root
         classes, skipped = find_classes(root), []
-        for split in SPLITS:
+        for split in FOLDER_SPLITS:
             path = layout.processed_list(split)
             if path.is_file():
                 continue

@@ -68,6 +68,10 @@ class Layout:
         """`split` is train or val."""
         return self.folder / "processed" / f"{split}_list.txt"
 
+    def processed_origin(self) -> Path:
+        """Which folder of images the lists were made from."""
+        return self.folder / "processed" / "origin.json"
+
     def pool(self) -> Path:
         """Images and labels of the biased pool; the processed train-split where there is no bias."""
         if not self.pool_is_biased:

@@ -1,0 +1,40 @@
+"""Results of a folder of images belong to that folder."""
+
+import pytest
+from conftest import snapshot
+from folders import folder_experiment, load_prepared, make_folder
+
+from fisher_al.errors import UserError
+from fisher_al.files.layout import Layout
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_folder(tmp_path / "insects and pets")
+
+
+def test_results_of_another_folder_of_that_name_are_not_taken_over(root, tmp_path):
+    experiment = folder_experiment(root, tmp_path / "data")
+    layout = Layout(tmp_path / "data" / experiment.name, "run0", 4.0)
+    load_prepared(experiment, layout)
+    other = make_folder(tmp_path / "elsewhere" / root.name)
+    copied = folder_experiment(other, tmp_path / "data")
+    load_prepared(copied, layout)  # the same images in another place
+    (other / "train" / "ant" / "ant 00.png").write_bytes(b"another image")
+    before = snapshot(tmp_path)
+    with pytest.raises(
+        UserError, match=f"data/{root.name}: made from {root}; --imagenetdir {other} has that name but holds"
+    ):
+        load_prepared(copied, layout)
+    load_prepared(experiment, layout)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"root": 1, "files": 2, "sha256": 3}', "[" * 10_000])
+def test_a_broken_note_of_the_folder_is_named(root, tmp_path, content):
+    experiment = folder_experiment(root, tmp_path / "data")
+    layout = Layout(tmp_path / "data" / experiment.name, "run0", 4.0)
+    load_prepared(experiment, layout)
+    layout.processed_origin().write_text(content)
+    with pytest.raises(UserError, match=r"origin\.json: broken"):
+        load_prepared(experiment, layout)
