@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from fisher_al.data.pixels import as_rgb, has_deep_pixels
 from fisher_al.errors import UserError
 from fisher_al.files.storage import atomic_write
 
@@ -39,7 +40,7 @@ def find_classes(root: Path) -> list[str]:
 
 
 def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList, list[str]]:
-    """Files (relative to `root`) and labels of one split, and the names of what is no image by its suffix."""
+    """Files (relative to `root`) and labels of one split, and the names of what no loader should read."""
     folder = root / split
     if not folder.is_dir():
         raise UserError(f"{folder}: not found; --imagenetdir needs train/<class>/* and val/<class>/*")
@@ -52,7 +53,7 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
             if path.name.startswith("."):
                 continue
             relative = f"{split}/{class_folder.name}/{path.name}"
-            if path.suffix.lower() in SUFFIXES and path.name.splitlines() == [path.name]:
+            if _is_image(path) and path.name.splitlines() == [path.name]:
                 files.append(relative)
                 found.append(labels[class_folder.name])
             else:
@@ -60,6 +61,20 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
     if not files:
         raise UserError(f"{folder}: no images in it; put them into {split}/<class>/")
     return (files, torch.tensor(found)), odd
+
+
+def _is_image(path: Path) -> bool:
+    """Whether this is a regular file with the suffix of an image, and no TIFF that DALI would make white."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        return False
+    if suffix in (".tif", ".tiff"):
+        try:
+            with Image.open(path) as image:  # reads the header alone
+                return not has_deep_pixels(image)
+        except Exception:  # a broken one is named, or skipped, as others are
+            return True
+    return True
 
 
 @dataclass(frozen=True)
@@ -97,7 +112,7 @@ def unreadable(path: Path) -> str | None:
         with Image.open(path) as image:
             if image.format not in FORMATS:
                 return f"its format is {image.format}, which DALI does not decode"
-            image.convert("RGB")
+            as_rgb(image)
     except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
         return str(error).replace("\n", " ") or type(error).__name__
     return None

@@ -123,7 +123,10 @@ class FolderSource(ImageSource):
                 continue
             images, odd = scan_split(root, split, classes)
             if odd and not self.skip_corrupt:
-                raise UserError(f"{root / odd[0]}: not an image; remove it, or give --skip-corrupt")
+                raise UserError(
+                    f"{root / odd[0]}: not an image that every loader reads; remove it, or give "
+                    "--skip-corrupt"
+                )
             if self.skip_corrupt:
                 images, broken = readable(root, images, self.workers, f"checking {split} images")
                 odd = sorted(odd + broken)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from fisher_al.data.folder_images import Decoder
+from fisher_al.data.pixels import as_rgb
 from fisher_al.seeds import derive_seed
 
 
@@ -37,7 +38,7 @@ class _Files(Dataset):
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
         try:
             with Image.open(self._root / self._files[position]) as image:
-                pixels = v2.functional.pil_to_tensor(image.convert("RGB"))
+                pixels = v2.functional.pil_to_tensor(as_rgb(image))
         except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
             raise RuntimeError(f"{self._files[position]}: {error}") from None
         with torch.random.fork_rng(devices=[]):  # the same crop whichever worker makes it

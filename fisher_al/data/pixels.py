@@ -1,0 +1,26 @@
+"""Pixels of image files through Pillow: 8-bit RGB, the same as DALI decodes."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+
+def has_deep_pixels(image: Image.Image) -> bool:
+    """Whether the pixels have 32 bits: DALI fails at such files or makes them white, so that none is read."""
+    return image.mode == "F" or (image.mode == "I" and image.format != "PPM")
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An opened image in 8-bit RGB.
+
+    Raises: ValueError if its pixels have 32 bits; whatever Pillow does where the file is broken.
+    """
+    if has_deep_pixels(image):
+        raise ValueError("its pixels have 32 bits, which not every loader decodes")
+    if image.mode == "I" or image.mode.startswith(
+        "I;16"
+    ):  # Pillow would clip 16 bits instead of scaling them
+        shallow = np.asarray(image).astype(np.float32) / 257
+        image = Image.fromarray(shallow.round().astype(np.uint8))
+    return image.convert("RGB")
