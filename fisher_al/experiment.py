@@ -69,8 +69,10 @@ def parse_method(token: str, experiment: Experiment) -> Method:
     method = METHODS[name]
     if slash and not method.has_scales:
         raise UserError(f"--methods {token}: {name} has no descriptors, write it without '/{text}'")
-    if slash and not text.isdecimal():
-        raise UserError(f"--methods {token}: '{text}' is not a descriptor length; write e.g. {name}/20")
+    if slash and not (text.isdecimal() and len(text) < 10):
+        raise UserError(
+            f"--methods {token[:80]}: '{text[:40]}' is not a descriptor length; write e.g. {name}/20"
+        )
     length = int(text) if slash else experiment.default_length
     return _with_length(method, length, experiment, f"--methods {token}")
 

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
-from conftest import ROOT, call, snapshot
+from conftest import ROOT, call, call_main, snapshot
 from torchvision import datasets
 
+from fisher_al.commands.scripts import run_script
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import save_indices, save_tensors
@@ -63,6 +65,25 @@ def test_truncated_idx_file(tmp_path):
     raw.mkdir(parents=True)
     (raw / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03")
     refused(tmp_path, "train-images-idx3-ubyte: truncated or altered", "unsup.py", "--datadir", tmp_path)
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60), lambda: np.empty(2**50)])
+def test_memory_that_is_not_there_is_one_line(allocate):
+    outcome = call_main(lambda arguments: allocate())
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert re.match("error: out of memory .*; choose smaller sizes", outcome.err)
+
+
+def test_other_errors_of_torch_are_bugs():
+    with pytest.raises(RuntimeError, match="size"):
+        run_script(lambda arguments: torch.zeros(2).view(3), [])
+
+
+def test_a_pipe_in_place_of_data_is_not_waited_for(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    os.mkfifo(raw / "train-images-idx3-ubyte")
+    refused(tmp_path, "train-images-idx3-ubyte: not a regular file", "unsup.py", "--datadir", tmp_path)
 
 
 def test_missing_initial_model_says_what_to_run(folder, layout):
@@ -255,6 +276,7 @@ def test_no_results_to_plot(folder):
             "gradFmap/33: MNIST's network has no .* length 33; choose 10, 20",
         ),
         ("run.py", ("--methods", "gradFmap/x"), "'x' is not a descriptor length"),
+        ("run.py", ("--methods", "gradFmap/" + "9" * 5000), "is not a descriptor length"),
         ("run.py", ("--methods", "random/20"), "random has no descriptors"),
         ("run.py", ("--methods",), "--methods: expected at least one argument"),
         ("run_plot.py", ("--methods", "nothing"), "unknown method 'nothing'"),
@@ -275,6 +297,8 @@ def test_no_results_to_plot(folder):
         ("run.py", ("-ir", "0.5"), "'0.5' is not a ratio of at least 1"),
         ("run.py", ("-nr", "2"), "'2' is not a share from 0 to 1"),
         ("run.py", ("--run-start", "3", "--run-stop", "3"), "no run in that range"),
+        ("run.py", ("-smp", "10000000"), "'10000000' is not a whole number from 1 to 10,000"),
+        ("run_plot.py", ("--iterations", "300000"), "'300000' is not a whole number from 1 to 10,000"),
         ("run.py", ("--jobs", "0"), "'0' is not a whole number from 1 to 1,000,000,000,000"),
         ("run.py", ("--dataset", "CIFAR"), "invalid choice: 'CIFAR'"),
     ],

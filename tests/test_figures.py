@@ -155,6 +155,22 @@ def test_confusion_matrices_and_embedding(digits_folder, tmp_path):
     outcome = call("visualize_tsne.py", *common, "-b", 1, "--augment-size", 20)
     assert outcome.code == 0, outcome.err
     assert (figures / "tsne_test.npy").stat().st_mtime_ns == before
+    whole = (figures / "tsne_test.npy").read_bytes()
+    for broken in (
+        b"",
+        b"junk",
+        whole[:-9],
+        b"PK\x03\x04" + whole,
+        np.full((497, 2), np.nan),
+        np.zeros((497, 2), "U3"),
+    ):
+        if isinstance(broken, bytes):
+            (figures / "tsne_test.npy").write_bytes(broken)
+        else:
+            np.save(figures / "tsne_test.npy", broken)
+        outcome = call("visualize_tsne.py", *common, "-b", 1, "--augment-size", 20)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert "tsne_test.npy: " in outcome.err
     missing = call("visualize_tsne.py", *common, "-b", 2, "--augment-size", 20)
     assert missing.code == 2
     assert "run run.py --methods random first" in missing.err

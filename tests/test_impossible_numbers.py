@@ -1,14 +1,16 @@
 """Numbers that no training can have led to: a broken file like any other."""
 
 import shutil
+import zipfile
 
 import pytest
 import torch
 from conftest import call
 from test_errors import OURS, campaign, refused, step
 
+from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
-from fisher_al.files.storage import save_tensors
+from fisher_al.files.storage import load_tensors, save_tensors
 
 
 @pytest.fixture
@@ -60,3 +62,24 @@ def test_descriptors_that_are_no_numbers(folder, layout, split, value):
     save_tensors(descriptors, path)
     pattern = f"{split}_unsup.*NaN or infinite; delete it and run gen_descr.py -b 0 first"
     refused(folder, pattern, "main_descr.py", *step(folder))
+
+
+def test_a_file_that_unpacks_to_more_than_itself(tmp_path):
+    whole, packed = tmp_path / "whole.pt", tmp_path / "packed.pt"
+    save_tensors(torch.zeros(10**6), whole)
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for part in archive.infolist():
+            bomb.writestr(part.filename, archive.read(part))
+    assert packed.stat().st_size < 10**5
+    with pytest.raises(UserError, match=r"packed\.pt: truncated or not a tensor file"):
+        load_tensors(packed, "make it anew")
+
+
+@pytest.mark.parametrize("hidden_in", [lambda tensor: tensor, lambda tensor: {"x": [1, (tensor,)]}])
+def test_a_tensor_that_repeats_few_numbers_without_end(tmp_path, hidden_in):
+    path = tmp_path / "x.pt"
+    save_tensors(hidden_in(torch.zeros(1).expand(10**9, 2)), path)
+    assert path.stat().st_size < 10**4
+    for mmap in (False, True):
+        with pytest.raises(UserError, match=r"x\.pt: truncated or not a tensor file"):
+            load_tensors(path, "make it anew", mmap)

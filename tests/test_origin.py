@@ -38,3 +38,19 @@ def test_a_broken_note_of_the_folder_is_named(root, tmp_path, content):
     layout.processed_origin().write_text(content)
     with pytest.raises(UserError, match=r"origin\.json: broken"):
         load_prepared(experiment, layout)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "\udcff"])
+def test_names_that_no_list_can_hold(root, tmp_path, name):
+    experiment = folder_experiment(root, tmp_path / "data")
+    layout = Layout(tmp_path / "data" / experiment.name, "run0", 4.0)
+    path = root / "train" / "bee" / f"{name}.jpg"
+    path.write_bytes((root / "train" / "bee" / "bee 01.jpg").read_bytes())
+    with pytest.raises(UserError, match=r"\.jpg: not an image that every loader reads"):
+        load_prepared(experiment, layout)
+    data = load_prepared(folder_experiment(root, tmp_path / "data", "--skip-corrupt"), layout)
+    assert len(data.pool) == 12 + 12 + 3 + 3
+    path.unlink()
+    (root / "train" / "bee").rename(root / "train" / name)
+    with pytest.raises(UserError, match=r"cannot stand in a list .*rename it"):
+        folder_experiment(root, tmp_path / "other")

@@ -114,7 +114,11 @@ def refused(main, pattern, folder, *arguments):
     [
         (("--beta", "-1"), "'-1' is not a weight of at least 0"),
         (("--precision", "fp8"), "--precision: invalid choice: 'fp8'"),
-        (("--batch-size", "1"), "'1' is not a whole number of at least 2"),
+        (("--batch-size", "1"), "'1' is not a whole number from 2 to 1,000,000"),
+        (("--batch-size", "1000000000000"), "is not a whole number from 2 to 1,000,000"),
+        (("--latent", "1000000000"), "is not a whole number from 1 to 100,000"),
+        (("--vae-width", "100000"), "is not a whole number from 1 to 4,096"),
+        (("--discriminator-width", "100000000"), "is not a whole number from 1 to 100,000"),
         (("--pool-size", "9"), "unrecognized arguments: --pool-size"),
         (("--dataset", "CIFAR"), "invalid choice: 'CIFAR'"),
         (("--dataset", "SVHN", "--pool-size", "9"), "only with --allow-unverified-data"),
@@ -145,6 +149,11 @@ def test_missing_files_and_other_settings(folder, finished, tmp_path):
     refused(vaal.main.main, "holds no 15 unlabeled images", folder, "-b", 1, "-as", 15)
     layout.initial_checkpoint().unlink()
     refused(vaal.run.main, "not found; run run.py --initial in the dataset's folder", folder, "--run-stop", 1)
+
+
+def test_a_round_without_an_initial_model_writes_nothing(tmp_path):
+    (tmp_path / "data").mkdir()
+    refused(vaal.main.main, "not found; run run.py --initial", tmp_path / "data")
 
 
 def test_scripts_of_the_datasets_point_here(folder):

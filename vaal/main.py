@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     chain = iteration_chain(experiment, options, parse_method("vaal", experiment))
     chain = VaalChain(**vars(chain), protocol=options.protocol(options.dataset))
     announce(chain.device)
+    chain.load_model(options.batch, 0)  # what is missing is told before anything is written
     with main_first():
         experiment.source.prepare_pool(chain.layout, options.seed)
     images = pool_images(chain)

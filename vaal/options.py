@@ -52,14 +52,18 @@ class ProtocolOptions:
     train_iterations: int | None = option(
         "--train-iterations", type=count, help="steps of the task network" + PROTOCOL
     )
-    batch_size: int | None = option("--batch-size", type=whole_number(2), help="images of a step" + PROTOCOL)
+    batch_size: int | None = option(
+        "--batch-size", type=whole_number(2, 10**6), help="images of a step" + PROTOCOL
+    )
     learning_rate: float | None = option("--lr", type=learning_rate, help="of Adam" + PROTOCOL)
-    latent: int | None = option("--latent", type=count, help="dimensions of the latent space" + PROTOCOL)
+    latent: int | None = option(
+        "--latent", type=whole_number(1, 10**5), help="dimensions of the latent space" + PROTOCOL
+    )
     vae_width: int | None = option(
-        "--vae-width", type=count, help="channels of its first convolution" + PROTOCOL
+        "--vae-width", type=whole_number(1, 4096), help="channels of its first convolution" + PROTOCOL
     )
     discriminator_width: int | None = option(
-        "--discriminator-width", type=count, help="units of its layers" + PROTOCOL
+        "--discriminator-width", type=whole_number(1, 10**5), help="units of its layers" + PROTOCOL
     )
     beta: float | None = option("--beta", type=_non_negative, help="weight of the KL divergence" + PROTOCOL)
     adversarial_weight: float | None = option(

@@ -17,12 +17,14 @@ from fisher_al.commands.parsing import (
     gpu_share,
     imbalance_ratio,
     index,
+    iterations,
     learning_rate,
     members,
     noisy_ratio,
     option,
     run_folder,
     run_number,
+    samples,
     switch,
 )
 from fisher_al.experiment import Experiment
@@ -63,7 +65,7 @@ class RunsOptions:
     imbalance_ratio: tuple[float, ...] | None = option(
         "-ir", "--imbalance-ratio", type=imbalance_ratio, nargs="+", help="pools, by ratio" + PROTOCOL
     )
-    iterations: int | None = option("--iterations", type=count, help="AL iterations B" + PROTOCOL)
+    iterations: int | None = option("--iterations", type=iterations, help="AL iterations B" + PROTOCOL)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class SamplingOptions:
     """sampling"""
 
     sample_steps: int | None = option(
-        "-smp", "--sample-steps", type=count, help="dropout passes or views K" + PROTOCOL
+        "-smp", "--sample-steps", type=samples, help="dropout passes or views K" + PROTOCOL
     )
 
 

@@ -115,7 +115,8 @@ def real_number(description: str, allowed: Callable[[float], bool]) -> Callable[
 
 def run_folder(text: str) -> str:
     """Option type: the name of a folder, not a path that leads elsewhere."""
-    if text in ("", ".", "..") or Path(text).name != text:
+    is_text = not any("\ud800" <= character <= "\udfff" for character in text)  # as seeds derive from it
+    if text in ("", ".", "..") or Path(text).name != text or not is_text:
         raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder, such as run0")
     return text
 
@@ -126,6 +127,8 @@ percentage = real_number("an accuracy in percent", lambda value: 0 < value <= 10
 learning_rate = real_number("a positive learning rate", lambda value: 0 < value < float("inf"))
 gpu_share = real_number("a number of GPUs, such as 1 or 0.5", lambda value: 0 <= value < float("inf"))
 count = whole_number(1, 10**12)
+samples = whole_number(1, 10_000)
+iterations = whole_number(1, 10_000)
 index = whole_number(0)
 members = whole_number(1, 1000)
 run_number = whole_number(0, 10_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ import torch
 from fisher_al.commands.options import DataOptions
 from fisher_al.commands.parsing import Parser
 from fisher_al.distributed import process_group
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, as_user_error
 from fisher_al.experiment import Experiment
 from fisher_al.memory import keep_freed_memory
 
@@ -73,15 +74,29 @@ def parse(
 def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | None = None) -> NoReturn:
     """Run `main` on `arguments` (default: the command line); UserError: one line on stderr, exit code 2."""
     keep_freed_memory()
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold anything, and terminals little
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with process_group():
             code = main(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
         sys.exit(code)
+    except BrokenPipeError:  # whoever read what is printed has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except UserError as error:
         print("error:", *str(error).splitlines(), file=sys.stderr)  # an option may hold anything
         sys.exit(2)
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        if error.filename is None:  # what is left to print would only fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
+    except (RuntimeError, MemoryError) as error:
+        if (told := as_user_error(error)) is None:
+            raise
+        print("error:", told, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)

@@ -140,12 +140,13 @@ def _embedding(images: torch.Tensor, path: Path) -> np.ndarray:
     """t-SNE (N, 2) of the images' 50 principal components (van der Maaten and Hinton, 2008), cached."""
     if path.is_file():
         try:
-            found = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            with open(path, "rb") as file:
+                found = np.lib.format.read_array(file, allow_pickle=False)
+        except Exception as error:  # a forged header can ask numpy for anything
             raise UserError(f"{path}: truncated or not a .npy file; delete it to compute it again") from error
-        if found.shape == (len(images), 2):
+        if found.shape == (len(images), 2) and found.dtype.kind == "f" and np.isfinite(found).all():
             return found
-        raise UserError(f"{path}: an embedding of other images; delete it to compute it again")
+        raise UserError(f"{path}: not an embedding of these images; delete it to compute it again")
     print(f"computing t-SNE of {len(images):,} test images, once: minutes ...", flush=True)
     pixels = images.flatten(1).float().numpy() / 255
     reduced = PCA(50, random_state=0).fit_transform(pixels)

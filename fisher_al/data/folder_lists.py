@@ -34,6 +34,9 @@ def find_classes(root: Path) -> list[str]:
     if not train.is_dir():
         raise UserError(f"{train}: not found; --imagenetdir needs train/<class>/* and val/<class>/*")
     classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir())
+    for name in classes:
+        if not _fits_in_a_line(name):
+            raise UserError(f"{train}: {name!a} cannot stand in a list (line break or no UTF-8); rename it")
     if len(classes) < 2:
         raise UserError(f"{train}: {len(classes)} folders of classes; at least two are needed")
     return classes
@@ -53,7 +56,7 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
             if path.name.startswith("."):
                 continue
             relative = f"{split}/{class_folder.name}/{path.name}"
-            if _is_image(path) and path.name.splitlines() == [path.name]:
+            if _is_image(path) and _fits_in_a_line(path.name):
                 files.append(relative)
                 found.append(labels[class_folder.name])
             else:
@@ -61,6 +64,12 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
     if not files:
         raise UserError(f"{folder}: no images in it; put them into {split}/<class>/")
     return (files, torch.tensor(found)), odd
+
+
+def _fits_in_a_line(name: str) -> bool:
+    """Whether a list can hold the name of a file or class: no line break, and UTF-8."""
+    is_text = not any("\ud800" <= character <= "\udfff" for character in name)
+    return is_text and name.splitlines() == [name]
 
 
 def _is_image(path: Path) -> bool:

@@ -135,7 +135,8 @@ class FolderSource(ImageSource):
         if skipped:
             path = layout.processed_list("train").with_name("skipped.txt")
             with atomic_write(path) as temporary:
-                temporary.write_text("".join(f"{name}\n" for name in skipped))
+                names = "".join(f"{name}\n" for name in skipped)
+                temporary.write_text(names, errors="backslashreplace")
             print(
                 f"{len(skipped)} files are no readable images and left out, see {path}; the first: "
                 f"{skipped[0]}"

@@ -124,6 +124,7 @@ def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
         with warnings.catch_warnings():  # torch's, about what only a forged file holds
             warnings.simplefilter("ignore")
             content = None if altered else torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            _require_backed(content)
     except Exception as error:  # a broken file can fail anywhere in the archive or unpickling code
         raise UserError(f"{path}: truncated or not a tensor file; {otherwise}") from error
     if altered:
@@ -159,7 +160,21 @@ def _altered_part(path: Path, inode: int, size: int, modified: int) -> str | Non
         if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
             return None
         with zipfile.ZipFile(file) as archive:
+            if sum(part.file_size for part in archive.infolist()) > size:  # torch.save does not compress
+                raise ValueError("parts that unpack to more than the file")
             return archive.testzip()
+
+
+def _require_backed(content: Any) -> None:
+    """Raise ValueError if a tensor claims more numbers than are stored for it, by repeating them."""
+    if torch.is_tensor(content):
+        if content.numel() * content.element_size() > content.untyped_storage().nbytes():
+            raise ValueError("a tensor larger than what is stored")
+    elif isinstance(content, dict):
+        _require_backed(list(content.values()))
+    elif isinstance(content, (list, tuple)):
+        for part in content:
+            _require_backed(part)
 
 
 def checksum(indices: Tensor) -> int:

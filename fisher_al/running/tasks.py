@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fisher_al.chain import Chain
 from fisher_al.distributed import is_main, process_count
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, as_user_error
 from fisher_al.files.locks import BusyError, hold
 from fisher_al.files.run_log import GEN_DESCR, MAIN_DESCR, UNSUP, append, log_start, logged
 from fisher_al.files.storage import remove_abandoned
@@ -225,7 +225,10 @@ def _attempt_with_lock(task: Task, on_progress: OnProgress) -> Outcome:
     except UserError as error:
         outcome = Outcome(error=str(error))
     except Exception as error:
-        outcome = Outcome(error=repr(error), trace=traceback.format_exc())
+        told = as_user_error(error)
+        outcome = (
+            Outcome(error=str(told)) if told else Outcome(error=repr(error), trace=traceback.format_exc())
+        )
     with contextlib.suppress(UserError):  # a full disk, which is told already
         append(task.log, "failed", error=outcome.error)
     return outcome

@@ -59,6 +59,8 @@ def _copy_verified(raw: Path, copies: Path, name: str) -> bool:
     source = next((path for path in (raw / name, raw / f"{name}.gz") if path.exists()), None)
     if source is None:
         return False
+    if not (source.is_file() or source.is_dir()):
+        raise UserError(f"{source}: not a regular file; replace it by MNIST's own")
     try:
         opener = gzip.open if source.suffix == ".gz" else open
         with opener(source, "rb") as packed, open(copies / name, "wb") as copy:
