@@ -99,6 +99,11 @@ def test_32_bits_are_refused_or_left_out(dtype, tmp_path):
     assert (layout.folder / "processed" / "skipped.txt").read_text() == "train/bee/bee 99.tif\n"
 
 
+def test_images_as_large_as_dali_decodes_are_readable(tmp_path):
+    Image.new("1", (13_500, 13_500)).save(tmp_path / "large.png")  # above 179 million pixels
+    assert unreadable(tmp_path / "large.png") is None
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
     root = make_folder(tmp_path / "pets")
     os.mkfifo(root / "train" / "cat" / "cat 99.jpg")  # reading it would wait for ever

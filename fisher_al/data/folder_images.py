@@ -89,7 +89,7 @@ class FolderImages(Images):
             if reason is not None:
                 raise UserError(
                     f"{path}: cannot be decoded ({reason}); replace it, or delete the lists in `processed` "
-                    "and the runs and leave such files out with --skip-corrupt"
+                    "and the runs, and make them again with --skip-corrupt"
                 ) from error
         # sorted, as training shuffles them; DALI's last line is always the same
         first, last = self._decoder.root / min(suspects), max(suspects)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+# Pillow refuses more than twice as many, by default from 179 million on, which DALI decodes.
+Image.MAX_IMAGE_PIXELS = 2**29
+
 
 def has_deep_pixels(image: Image.Image) -> bool:
     """Whether the pixels have 32 bits: DALI fails at such files or makes them white, so that none is read."""
