@@ -62,8 +62,6 @@ SVHN = Experiment(
     },
 )
 
-UNVERIFIED_NAME = "SVHN-unverified"
-
 
 @dataclass(frozen=True)
 class SvhnOptions:
@@ -71,7 +69,7 @@ class SvhnOptions:
 
     allow_unverified_data: bool = switch(
         "--allow-unverified-data",
-        f"take the .mat files in SVHN/raw though they are not SVHN; runs go to {UNVERIFIED_NAME}",
+        "take the .mat files in SVHN/raw though they are not SVHN; runs go to SVHN-unverified",
     )
     validation_per_class: int | None = option(
         "--validation-per-class", type=count, help="of unverified data, validation images per class"
@@ -95,7 +93,7 @@ def _adapt(experiment: Experiment, own: SvhnOptions, options: DataOptions) -> Ex
     print("these files are not SVHN: no result of theirs is a result on SVHN")
     source = replace(
         experiment.source,
-        name=UNVERIFIED_NAME,
+        name=f"{experiment.name}-unverified",
         read=_read_unverified,
         validation_per_class=own.validation_per_class,
         pool_size=own.pool_size,

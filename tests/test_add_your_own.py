@@ -6,7 +6,6 @@ from inspect import signature
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 import torchvision
 from conftest import call
@@ -25,7 +24,9 @@ from fisher_al.method.predictions import predict_probabilities
 from mnist.custom_datasets.digits import read_digits
 from mnist.experiment import DIGITS
 
-METHOD, DATA, NETWORK = re.findall(r"```python\n(.*?)```", section(README, "## Add your own"), re.DOTALL)
+METHOD, DATA, NETWORK, ARRAYS = re.findall(
+    r"```python\n(.*?)```", section(README, "## Add your own"), re.DOTALL
+)
 
 
 def run(code: str, **names: object) -> SimpleNamespace:
@@ -108,7 +109,14 @@ def test_a_network(tmp_path):
     assert len(pick(network, images, images, 5, "gradFmap", scales=scales).unique()) == 5
 
 
-@pytest.mark.parametrize("name", ["Images", "Tapped", "pick"])
-def test_the_public_face(name):
+def test_arrays():
+    generator = np.random.default_rng(0)
+    names = {
+        **{"torch": torch, "resnet18": torchvision.models.resnet18, "mean": (0.5,) * 3, "std": (0.25,) * 3},
+        **{"Images": Images, "Tapped": Tapped, "pick": pick},
+        "pixels": generator.integers(0, 256, (130, 32, 32, 3), dtype=np.uint8),
+        "known_pixels": generator.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8),
+        "known_labels": np.arange(20) % 5,
+    }
     assert f"`from fisher_al import {', '.join(('Images', 'Tapped', 'pick'))}`" in README.read_text()
-    assert name in __import__("fisher_al").__all__
+    assert len(run(ARRAYS, **names).to_label.unique()) == 100

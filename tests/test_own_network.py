@@ -141,8 +141,20 @@ def test_wrong_requests_are_told(arguments, message, sets, network):
 
 def test_validation_images_need_labels(sets, network):
     pool, _ = sets
-    with pytest.raises(UserError, match="validation: images without labels"):
+    with pytest.raises(UserError, match="validation: no images, or without labels"):
         pick(network, pool, pool, 5)
+
+
+def test_a_network_without_scales_and_sets_that_do_not_fit(sets):
+    pixels = torch.zeros(4, 28, 28, dtype=torch.uint8)
+    with pytest.raises(UserError, match=r"Linear: names no scales; wrap it as Tapped"):
+        pick(nn.Linear(2, 2), *sets, 5)
+    for labels in (torch.zeros(3), torch.zeros(4, 1)):
+        with pytest.raises(UserError, match=r"images \(4, 28, 28\) and labels .* belong together"):
+            Images(pixels, labels, 0.5, 0.5)
+    assert Images(pixels, torch.zeros(4, dtype=torch.int32), 0.5, 0.5).labels.dtype == torch.long
+    with pytest.raises(UserError, match="validation: no images"):
+        pick(small_network(10), sets[0], Images(pixels[:0], torch.zeros(0), 0.5, 0.5), 5)
 
 
 def test_the_network_is_left_as_it_was(sets, network):

@@ -119,7 +119,7 @@ class MethodsOptions:
     )
     figure: str | None = option(
         "--figure",
-        help="the curves of one of the paper's figures, e.g. fig2, instead of --methods, -ens and -unsup",
+        help="the curves of one of the paper's figures, e.g. fig2: defaults of --methods, -ir, -ens, -unsup",
     )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fisher_al.errors import UserError
+
 # Up to this size a set is normalised once and kept as float; a larger one stays uint8 until it is used.
 FLOAT_CACHE_BYTES = 2**30
 
@@ -32,7 +34,13 @@ class Images:
         std: ChannelValues,
         device: torch.device | str = "cpu",
     ):
-        self.labels = torch.full((len(images),), -1, device=device) if labels is None else labels.to(device)
+        labels = torch.full((len(images),), -1) if labels is None else labels
+        if images.dim() not in (3, 4) or labels.shape != (len(images),):
+            raise UserError(
+                f"images {tuple(images.shape)} and labels {tuple(labels.shape)}: (N, height, width) or "
+                "(N, height, width, channels) and (N,) belong together"
+            )
+        self.labels = labels.long().to(device)
         images = images.to(device)
         # Channels come first in shape but stay last in memory, where convolutions are fastest.
         self._images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)

@@ -38,13 +38,19 @@ def pick(
     Returns: indices into the pool (budget,), in the order of picking.
     Raises: UserError for an unknown method or scale, missing labels, or more budget than unlabeled images.
     """
+    if not hasattr(network, "scales"):
+        raise UserError(
+            f"{type(network).__name__}: names no scales; wrap it as Tapped(network, scales, head)"
+        )
     labeled = torch.empty(0, dtype=torch.long) if labeled is None else labeled
     scales = tuple(network.scales if scales is None else scales)
     chosen = _method(method, network, scales, pool)
     if budget > len(pool) - len(labeled):
         raise UserError(f"budget {budget}: only {len(pool) - len(labeled)} images of the pool are unlabeled")
-    if int(validation.labels.min()) < 0:
-        raise UserError("validation: images without labels; methods compare with what is known of them")
+    if len(validation) == 0 or int(validation.labels.min()) < 0:
+        raise UserError(
+            "validation: no images, or without labels; methods compare with what is known of them"
+        )
     network = deepcopy(network)  # the caller's keeps its mode, and the gradients of its weights
     batch = 1  # from where on the uncertainties, too, look at the network
     iteration = Iteration(
