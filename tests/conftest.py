@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from fisher_al.commands.run import run_main
 from fisher_al.commands.scripts import Datasets, run_script
 from fisher_al.commands.stages import gen_descr_main, main_descr_main, unsup_main
 from fisher_al.commands.visualize import visualize_tsne_main
+from fisher_al.files.layout import Layout
 from mnist.experiment import DATASETS
 
 ROOT = Path(__file__).parents[1]
@@ -89,3 +91,15 @@ def digits_folder(tmp_path_factory) -> Path:
     )
     assert outcome.code == 0, outcome.err
     return folder
+
+
+@pytest.fixture
+def folder(digits_folder, tmp_path) -> Path:
+    """A copy of them that a test may change."""
+    shutil.copytree(digits_folder, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def layout(folder) -> Layout:
+    return Layout(folder / "DIGITS", "run0", 10.0)

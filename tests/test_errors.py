@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -14,23 +13,9 @@ from torchvision import datasets
 
 from fisher_al.commands.scripts import run_script
 from fisher_al.experiment import parse_method
-from fisher_al.files.layout import Layout
 from fisher_al.files.storage import save_indices, save_tensors
 from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
-
-
-@pytest.fixture
-def folder(digits_folder, tmp_path):
-    """Prepared digits that a test may change."""
-    shutil.copytree(digits_folder, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def layout(folder):
-    return Layout(folder / "DIGITS", "run0", 10.0)
-
 
 OURS = parse_method("gradFmap/20", DIGITS)
 

@@ -1,6 +1,5 @@
 """Numbers that no training can have led to: a broken file like any other."""
 
-import shutil
 import zipfile
 
 import pytest
@@ -9,19 +8,7 @@ from conftest import call
 from test_errors import OURS, campaign, refused, step
 
 from fisher_al.errors import UserError
-from fisher_al.files.layout import Layout
 from fisher_al.files.storage import load_tensors, save_tensors
-
-
-@pytest.fixture
-def folder(digits_folder, tmp_path):
-    shutil.copytree(digits_folder, tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def layout(folder):
-    return Layout(folder / "DIGITS", "run0", 10.0)
 
 
 @pytest.mark.parametrize(

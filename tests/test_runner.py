@@ -79,12 +79,6 @@ def test_a_machine_lost_for_good_is_told():
     assert failed["a"].error == "lost with its process or machine (the node died)"
 
 
-@pytest.fixture
-def folder(digits_folder, tmp_path):
-    shutil.copytree(digits_folder, tmp_path / "data")
-    return tmp_path / "data"
-
-
 def campaign(folder, *extra):
     size = ("--run-stop", 1, "--iterations", 2, "--augment-size", 10, "--epochs", 1)
     return ("--dataset", "DIGITS", "--datadir", folder, *size, *extra)

@@ -29,12 +29,6 @@ def run_vaal(folder, *extra):
     return call_main(vaal.run.main, *options(folder, *SIZE, "--train-iterations", 12, *extra))
 
 
-@pytest.fixture
-def folder(digits_folder, tmp_path):
-    shutil.copytree(digits_folder, tmp_path / "data")
-    return tmp_path / "data"
-
-
 @pytest.fixture(scope="module")
 def finished(digits_folder, tmp_path_factory):
     """A folder in which run.py has run all rounds without a stop."""
