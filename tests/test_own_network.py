@@ -145,6 +145,21 @@ def test_validation_images_need_labels(sets, network):
         pick(network, pool, pool, 5)
 
 
+def test_labels_that_the_network_does_not_know_are_told(sets, network):
+    pool, validation = sets
+    beyond = Images(validation[:][0][:, 0], torch.full((len(validation),), 10), 0.5, 0.5)
+    with pytest.raises(UserError, match="validation: has label 10, but the network knows 0 to 9"):
+        pick(network, pool, beyond, 5)
+
+
+def test_channels_that_do_not_come_last_are_told():
+    pixels = torch.zeros(4, 3, 28, 28, dtype=torch.uint8)
+    for mean, std in (((0.5,) * 3, 0.5), (0.5, (0.5,) * 3)):
+        with pytest.raises(UserError, match=r"28 channels, but mean .* channels come last"):
+            Images(pixels, None, mean, std)
+    assert Images(pixels.permute(0, 2, 3, 1), None, (0.5,) * 3, (0.5,) * 3)[:][0].shape == (4, 3, 28, 28)
+
+
 def test_a_network_without_scales_and_sets_that_do_not_fit(sets):
     pixels = torch.zeros(4, 28, 28, dtype=torch.uint8)
     with pytest.raises(UserError, match=r"Linear: names no scales; wrap it as Tapped"):

@@ -46,6 +46,11 @@ class Images:
         self._images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
         self._mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, -1, 1, 1)
+        if any(values.numel() not in (1, self._images.shape[1]) for values in (self._mean, self._std)):
+            raise UserError(
+                f"images {tuple(images.shape)}: {self._images.shape[1]} channels, but mean {mean} and std "
+                f"{std}; channels come last, (N, height, width, channels)"
+            )
         if 4 * images.numel() <= FLOAT_CACHE_BYTES:
             self._images = self._normalise(self._images)
 

@@ -36,7 +36,8 @@ def pick(
     dropout passes or views are sampled. batch_size : images at once.
 
     Returns: indices into the pool (budget,), in the order of picking.
-    Raises: UserError for an unknown method or scale, missing labels, or more budget than unlabeled images.
+    Raises: UserError for an unknown method or scale, labels that are missing or that the network does not
+    know, or more budget than unlabeled images.
     """
     if not hasattr(network, "scales"):
         raise UserError(
@@ -51,13 +52,17 @@ def pick(
         raise UserError(
             "validation: no images, or without labels; methods compare with what is known of them"
         )
-    network = deepcopy(network)  # the caller's keeps its mode, and the gradients of its weights
+    network = deepcopy(network).eval()  # the caller's keeps its mode, and the gradients of its weights
+    with torch.inference_mode():
+        num_classes = network(validation[:1][0]).shape[1]
+    if (highest := int(validation.labels.max())) >= num_classes:
+        raise UserError(f"validation: has label {highest}, but the network knows 0 to {num_classes - 1}")
     batch = 1  # from where on the uncertainties, too, look at the network
     iteration = Iteration(
         batch=batch,
         pool=pool,
         validation=validation,
-        num_classes=int(validation.labels.max()) + 1,
+        num_classes=num_classes,
         load_network=lambda member: network,
         ensemble_size=1,
         scales=scales,
