@@ -13,7 +13,7 @@ BELOW_CHAIN = ("experiment", "method", "training", "data", "files")
 ARROWS = {
     "files": (),
     "data": ("files",),
-    "method": ("data", "files"),
+    "method": ("data",),
     "training": ("data", "files"),
     "experiment": ("method", "training", "data", "files"),
     "chain": BELOW_CHAIN,
