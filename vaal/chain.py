@@ -76,8 +76,8 @@ def pool_images(chain: VaalChain) -> Tensor:
 def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoch | None = None) -> FitResult:
     """Label the picks after `batch`, train anew on all labels, and write batch + 1: index list, checkpoint.
 
-    images : those of `pool_images`. The checkpoint also holds the next
-    picks, since the auto-encoder that they come from ends with the round.
+    images : those of `pool_images`. The checkpoint also holds the next picks, since the auto-encoder that
+    they come from ends with the round.
     """
     data, protocol = chain.load_data(), chain.protocol
     labeled = load_labeled(chain, batch, len(data.pool))

@@ -21,9 +21,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """
     if has_deep_pixels(image):
         raise ValueError("its pixels have 32 bits, which not every loader decodes")
-    if image.mode == "I" or image.mode.startswith(
-        "I;16"
-    ):  # Pillow would clip 16 bits instead of scaling them
+    if image.mode.startswith("I"):  # I, I;16, I;16B: Pillow would clip 16 bits instead of scaling them
         shallow = np.asarray(image).astype(np.float32) / 257
         image = Image.fromarray(shallow.round().astype(np.uint8))
     return image.convert("RGB")
