@@ -53,8 +53,8 @@ def measure_matching(path, targets, budget):
         return acquisition.kernel_features(part.float(), WIDTHS)
 
     start = time.perf_counter()
-    picks, memory = peak_own_memory_of(lambda: acquisition.match(centres, pool, budget, features=features))
-    assert len(picks.unique()) == budget
+    matches, memory = peak_own_memory_of(lambda: acquisition.match(centres, pool, budget, features=features))
+    assert len(matches.candidates.unique()) == budget
     return time.perf_counter() - start, memory
 
 

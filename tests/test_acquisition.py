@@ -87,8 +87,8 @@ def test_match_equals_naive_walk(centre_count, budget):
     centres = torch.randn(centre_count, 16, generator=generator(3))
     candidates = torch.randn(60, 16, generator=generator(4))
     expected = naive_match(centres, candidates, budget)
-    assert match(centres, candidates, budget).tolist() == expected
-    assert match(centres, candidates, budget, chunk=7).tolist() == expected
+    assert match(centres, candidates, budget).candidates.tolist() == expected
+    assert match(centres, candidates, budget, chunk=7).candidates.tolist() == expected
 
 
 def test_match_among_some_rows_of_descriptors():
@@ -97,14 +97,19 @@ def test_match_among_some_rows_of_descriptors():
     descriptors = torch.rand(80, 16, 2, generator=generator(4))
     rows = torch.randperm(80, generator=generator(5))[:50].sort().values
     expected = naive_match(centres, kernel_features(descriptors[rows], widths), 30)
-    picks = match(centres, descriptors, 30, rows, lambda part: kernel_features(part, widths), chunk=7)
-    assert picks.tolist() == rows[expected].tolist()
+    matches = match(centres, descriptors, 30, rows, lambda part: kernel_features(part, widths), chunk=7)
+    assert matches.candidates.tolist() == rows[expected].tolist()
+    candidates = kernel_features(descriptors[matches.candidates], widths)
+    assert matches.similarity.tolist() == pytest.approx(
+        (centres[matches.centres] * candidates).sum(1).tolist()
+    )
+    assert matches.centres[:6].sort().values.tolist() == list(range(6))  # rank 1 of every centre first
 
 
 def test_match_looks_deeper_where_centres_agree():
     centres = torch.randn(1, 16, generator=generator(5)) + 1e-3 * torch.randn(20, 16, generator=generator(6))
     candidates = torch.randn(200, 16, generator=generator(7))
-    picks = match(centres, candidates, 40)
+    picks = match(centres, candidates, 40).candidates
     assert picks.tolist() == naive_match(centres, candidates, 40)
     assert len(set(picks.tolist())) == 40
 

@@ -1,9 +1,21 @@
 """Acquisition: which pool images to label next. Similarity, k-centre, matching, top-k and random."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Rows(Protocol):
+    """Rows that are there, as a tensor's are, or computed when they are asked for."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> Tensor: ...
 
 
 def standardise(block: Tensor) -> Tensor:
@@ -61,14 +73,23 @@ def _farthest_first(nearest: Tensor, table: Tensor, bound: float, count: int) ->
     return torch.tensor(picks)
 
 
+class Matches(NamedTuple):
+    """Picked candidates (n,) in the order of picking, the centre that each was matched with, and how similar
+    they are."""
+
+    candidates: Tensor
+    centres: Tensor
+    similarity: Tensor
+
+
 def match(
     centres: Tensor,
-    candidates: Tensor,
+    candidates: Rows,
     budget: int,
     rows: Tensor | None = None,
     features: Callable[[Tensor], Tensor] | None = None,
     chunk: int = 8192,
-) -> Tensor:
+) -> Matches:
     """Pick `budget` distinct candidates by walking the centres' rankings rank by rank.
 
     centres : (M, D); candidates : (N, ...), of which those at `rows` (default: all) may be picked, at least
@@ -76,7 +97,7 @@ def match(
     by default they are that. Rank 1 of every centre comes first, by decreasing similarity, then rank 2, and
     so on; an image that is already picked is passed over. Memory beyond the arguments: chunk x (M + 2 D)
     numbers.
-    Returns: indices into `candidates` (budget,), in the order of picking.
+    Returns: `budget` matches, by indices into `candidates` and `centres`.
     """
     rows = torch.arange(len(candidates)) if rows is None else rows.cpu()
     # Rank r of M centres holds M candidates; when too many coincide, look deeper. Rank `budget` suffices.
@@ -85,9 +106,11 @@ def match(
         blocks = ((part, candidates[part.to(candidates.device)]) for part in rows.split(chunk))
         similarity, candidate = _rank(centres, blocks, features, depth)
         walk = torch.sort(similarity, dim=0, descending=True, stable=True).indices
-        picks = _first_distinct(candidate.gather(0, walk).T.flatten(), budget)
-        if len(picks) == budget:
-            return picks
+        sequence = candidate.gather(0, walk).T.flatten()
+        first = _first_positions(sequence, budget)
+        if len(first) == budget:
+            walked = similarity.gather(0, walk).T.flatten()
+            return Matches(sequence[first].cpu(), walk.T.flatten()[first].cpu(), walked[first].cpu())
         depth = min(budget, 2 * depth)
 
 
@@ -111,12 +134,12 @@ def _rank(
     return similarity, index
 
 
-def _first_distinct(sequence: Tensor, count: int) -> Tensor:
-    """The first `count` distinct values of a 1-d tensor, in order of first appearance."""
+def _first_positions(sequence: Tensor, count: int) -> Tensor:
+    """Where the first `count` distinct values of a 1-d tensor appear first, in that order."""
     values, inverse = torch.unique(sequence, return_inverse=True)
     positions = torch.arange(len(sequence), device=sequence.device)
     first = torch.full_like(values, len(sequence)).scatter_reduce(0, inverse, positions, "amin")
-    return sequence[first.sort().values[:count]]
+    return first.sort().values[:count]
 
 
 def unlabeled_indices(labeled: Tensor, pool_size: int) -> Tensor:

@@ -23,7 +23,8 @@ class Iteration:
     batch : b, from 0. load_network : gives the current network, by the number of the ensemble's member.
     scales : names of those that descriptors concatenate. mc_samples : K, of all networks together.
     seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
-    predict_batch_size : images at once.
+    predict_batch_size : images at once. validation_predictions : classes (V,) of the validation images, where
+    they are not those of the current network.
     """
 
     batch: int
@@ -38,6 +39,7 @@ class Iteration:
     seed_of: Callable[..., int]
     describe_batch_size: int
     predict_batch_size: int
+    validation_predictions: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,10 +67,10 @@ class Description:
 class Descriptors:
     """The same as it comes back from the files: the pool's, one per ensemble member, and the validation's.
 
-    Empty where a method describes nothing.
+    Empty where a method describes nothing. Methods in the Fisher kernel and on features take any `Rows`.
     """
 
-    pool: Sequence[Tensor] = ()
+    pool: Sequence[Any] = ()
     validation: Tensor | None = None
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fisher_al.method.acquisition import random_picks, unlabeled_indices
 from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
-from fisher_al.method.descriptors import describe_in_blocks, no_scores
+from fisher_al.method.descriptors import Described, no_scores
 from fisher_al.method.predictions import predict_probabilities
 
 
@@ -44,7 +44,7 @@ class FeatureBaseline(Method):
     def describe(self, iteration: Iteration, member: int) -> Description:
         network, scales = iteration.network_to_describe(member), iteration.scales
         size = iteration.describe_batch_size
-        return Description(describe_in_blocks(network, iteration.pool, scales, size, no_scores))
+        return Description(Described(network, iteration.pool, scales, size, no_scores))
 
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
         return (len(iteration.pool), self.length, 2), None
@@ -61,7 +61,7 @@ class CoreSet(FeatureBaseline):
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         from fisher_al.method.skactiveml import coreset_picks  # slow to import, and rarely wanted
 
-        features = descriptors.pool[0][..., 0].float()
+        features = descriptors.pool[0][:][..., 0].float()
         available = unlabeled_indices(labeled, len(iteration.pool))
         return coreset_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
 
@@ -77,7 +77,7 @@ class Badge(FeatureBaseline):
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         from fisher_al.method.skactiveml import badge_picks  # slow to import, and rarely wanted
 
-        features = descriptors.pool[0][..., 0].float()
+        features = descriptors.pool[0][:][..., 0].float()
         available = unlabeled_indices(labeled, len(iteration.pool))
         network, size = iteration.load_network(0), iteration.predict_batch_size
         probabilities = predict_probabilities(network, iteration.pool, size).cpu()

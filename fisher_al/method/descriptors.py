@@ -113,26 +113,46 @@ def average_positions(activation: Tensor, leading: int) -> Tensor:
     return activation.flatten(leading + 1).mean(leading + 1) if activation.dim() > leading + 1 else activation
 
 
-def describe_in_blocks(
-    network: TappedNetwork,
-    images: Images,
-    scales: Sequence[str],
-    batch_size: int,
-    *columns: Column,
-) -> Iterator[Tensor]:
-    """Describe every image by z and by what `columns` make of its forward pass and label.
+class Described:
+    """Images described by z and by what `columns` make of their forward pass and label, when asked for.
 
-    Each column maps (ForwardPass, labels) of a batch to (batch, L). Yields blocks (n, L, 1 + len(columns))
-    of successive images on the CPU, z at [..., 0]. The network is put into eval mode, so gradients of a
-    batch are per-image. Several processes share the work, and each has all of its outcome.
+    Each column maps (ForwardPass, labels) of a batch to (batch, L). To iterate yields blocks
+    (n, L, 1 + len(columns)) of successive images on the CPU, z at [..., 0]; an index gives the rows of some.
+    The network is put into eval mode, so gradients of a batch are per-image. Several processes share the
+    work, and each has all of its outcome.
     """
-    network.eval()
-    for chunk, inputs, labels in shared_batches(images, batch_size):
-        one_pass = ForwardPass(network, inputs, scales)
-        described = [one_pass.features]
-        for column in columns:
-            described.append(column(one_pass, labels))
-        yield gather_rows(torch.stack(described, dim=2), batch_size, len(chunk)).cpu()
+
+    device = torch.device("cpu")
+
+    def __init__(
+        self,
+        network: TappedNetwork,
+        images: Images,
+        scales: Sequence[str],
+        batch_size: int,
+        *columns: Column,
+    ):
+        self._network, self._images = network.eval(), images
+        self._scales, self._batch_size, self._columns = scales, batch_size, columns
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self._blocks(None)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        rows = torch.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        return torch.cat(list(self._blocks(rows)))
+
+    def _blocks(self, rows: Tensor | None) -> Iterator[Tensor]:
+        batch_size = self._batch_size
+        for chunk, inputs, labels in shared_batches(self._images, batch_size, rows):
+            one_pass = ForwardPass(self._network, inputs, self._scales)
+            described = [one_pass.features]
+            for column in self._columns:
+                described.append(column(one_pass, labels))
+            yield gather_rows(torch.stack(described, dim=2), batch_size, len(chunk)).cpu()
 
 
 def describe(
@@ -142,5 +162,5 @@ def describe(
     batch_size: int,
     *columns: Column,
 ) -> Tensor:
-    """The blocks of `describe_in_blocks` as one tensor (N, L, 1 + len(columns))."""
-    return torch.cat(list(describe_in_blocks(network, images, scales, batch_size, *columns)))
+    """The blocks of `Described` as one tensor (N, L, 1 + len(columns))."""
+    return torch.cat(list(Described(network, images, scales, batch_size, *columns)))

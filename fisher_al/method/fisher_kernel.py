@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from fisher_al.distributed import decided_by_main
-from fisher_al.method.acquisition import k_centre, kernel_features, match, unlabeled_indices
+from fisher_al.method.acquisition import Matches, k_centre, kernel_features, match, unlabeled_indices
 from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
 from fisher_al.method.descriptors import (
     Column,
+    Described,
     describe,
-    describe_in_blocks,
     label_column,
     no_scores,
     scores_of,
@@ -51,26 +51,40 @@ class KernelMethod(Method):
 
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         """Match the misclassified validation images; all of them where none is misclassified."""
+        targets = self.targets(iteration)
+        return decided_by_main(lambda: self.matches(iteration, labeled, descriptors, targets).candidates)
+
+    def targets(self, iteration: Iteration) -> Tensor:
+        """Indices of the misclassified validation images; of all where none is."""
+        network, images = iteration.load_network(0), iteration.validation
+        predictions = iteration.validation_predictions
+        if predictions is None:
+            predictions = predict(network, images, iteration.predict_batch_size)
+        misclassified = (predictions != images.labels).nonzero().squeeze(1)
+        return misclassified.cpu() if len(misclassified) else torch.arange(len(images))
+
+    def matches(
+        self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors, targets: Tensor
+    ) -> Matches:
+        """Match pool images with those validation images, of which k-centre leaves at most the budget.
+
+        Returns: matches by indices into the pool and into the validation images.
+        """
         pool, validation = descriptors.pool[0], descriptors.validation
         assert validation is not None
-        network, images = iteration.load_network(0), iteration.validation
+        network = iteration.load_network(0)
         widths = [network.scales[name] for name in iteration.scales]
-        predictions = predict(network, images, iteration.predict_batch_size)
-        misclassified = (predictions != images.labels).nonzero().squeeze(1)
-        targets = validation[misclassified.cpu()] if len(misclassified) else validation
 
         def features(descriptors: Tensor) -> Tensor:
             return kernel_features(descriptors[..., self.compared].float(), widths)
 
-        def matched() -> Tensor:
-            centres = features(targets.to(iteration.device))
-            if iteration.budget < len(centres):
-                chosen = k_centre(centres, iteration.budget, iteration.generator("picks"))
-                centres = centres[chosen.to(centres.device)]
-            available = unlabeled_indices(labeled, len(pool))
-            return match(centres, pool, iteration.budget, available, features).cpu()
-
-        return decided_by_main(matched)
+        centres = features(validation[targets].to(iteration.device))
+        if iteration.budget < len(centres):
+            chosen = k_centre(centres, iteration.budget, iteration.generator("picks"))
+            centres, targets = centres[chosen.to(centres.device)], targets[chosen]
+        available = unlabeled_indices(labeled, len(pool))
+        found = match(centres, pool, iteration.budget, available, features)
+        return found._replace(centres=targets[found.centres])
 
 
 class OneColumn(KernelMethod):
@@ -82,7 +96,7 @@ class OneColumn(KernelMethod):
         network = iteration.network_to_describe(member)
         how = iteration.scales, iteration.describe_batch_size, self.column(iteration, network)
         validation = describe(network, iteration.validation, *how)
-        return Description(describe_in_blocks(network, iteration.pool, *how), validation)
+        return Description(Described(network, iteration.pool, *how), validation)
 
     @abstractmethod
     def column(self, iteration: Iteration, network: TappedNetwork) -> Column:
@@ -142,7 +156,7 @@ class NearestLabel(KernelMethod):
         keys = self.keys(validation).to(iteration.device)
         widths = [network.scales[name] for name in iteration.scales]
         rule = nearest_validation_label(keys, images.labels, widths)
-        return Description(describe_in_blocks(network, iteration.pool, *how, scores_of(rule)), validation)
+        return Description(Described(network, iteration.pool, *how, scores_of(rule)), validation)
 
     def keys(self, validation: Tensor) -> Tensor:
         """What of the validation images' descriptors the search for the nearest compares."""
