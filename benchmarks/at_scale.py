@@ -21,11 +21,12 @@ from tabulate import tabulate
 from fisher_al.commands.parsing import Parser, count, real_number
 from fisher_al.commands.scripts import run_script
 from fisher_al.data.folder_images import Decoder
+from fisher_al.data.loaders import LOADERS
 from fisher_al.files.storage import load_tensors, save_json, save_rows
 from fisher_al.memory import keep_freed_memory
 from fisher_al.method import acquisition
 from fisher_al.method.descriptors import ForwardPass
-from imagenet.experiment import IMAGENET, LOADERS, MEAN, STD
+from imagenet.experiment import IMAGENET, MEAN, STD
 
 POOL, VALIDATION, BUDGET = 1_281_167, 50_000, 64_000
 CHANNELS, WIDTHS = 768, (256, 512)
@@ -64,7 +65,7 @@ def images_per_second(folder):
     for i in range(256):
         coarse = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((500, 375)).save(folder / f"{i}.jpg", quality=90)
-    decoder = Decoder(folder, 224, LOADERS["dali"], MEAN, STD, torch.get_num_threads())
+    decoder = Decoder(folder, 224, 256, LOADERS["dali"], MEAN, STD, torch.get_num_threads())
     files = [f"{i}.jpg" for i in range(256)] * 4
 
     def decode():

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import Tensor
 
 from fisher_al.commands.options import DataOptions
 from fisher_al.commands.parsing import count, option, real_number, switch, whole_number
 from fisher_al.commands.scripts import Datasets
-from fisher_al.data.folder_images import Load
 from fisher_al.data.folder_lists import find_classes, read_list, scan_split
 from fisher_al.data.folder_source import FolderSource
+from fisher_al.data.loaders import LOADERS
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, PaperFigure
 from fisher_al.training.schedule import Schedule
@@ -28,21 +26,6 @@ COMPARED = (
     *("random", "varMC", "varMC E=4", "none/512", "gradAbl/512", "grad/768", "gradFmap/512", "gradFmap/768"),
 )
 
-
-# Loaders are imported where they are used, as that takes seconds.
-def _load_with_dali(*request: object) -> Iterator[tuple[Tensor, Tensor]]:
-    from imagenet.custom_datasets.dali import load
-
-    return load(*request)
-
-
-def _load_with_torchvision(*request: object) -> Iterator[tuple[Tensor, Tensor]]:
-    from imagenet.custom_datasets.torchvision import load
-
-    return load(*request)
-
-
-LOADERS: dict[str, Load] = {"dali": _load_with_dali, "torchvision": _load_with_torchvision}
 
 CROP = 224
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from fisher_al.data.folder_images import Decoder
 from fisher_al.data.folder_lists import unreadable
+from fisher_al.data.loaders import LOADERS
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
-from imagenet.experiment import LOADERS
 
 SIDE = 64
 DOWN, ACROSS = np.mgrid[0:SIDE, 0:SIDE]
@@ -64,7 +64,7 @@ def write(folder, name):
 def decoded(folder, name, loader):
     """Pixels (3, 56, 56) from 0 to 255 of the centre, as the loader has them."""
     decoder = Decoder(
-        folder, 56, LOADERS[loader], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1
+        folder, 56, 64, LOADERS[loader], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1
     )  # 64 x 64 is not resized
     [(inputs, _)] = decoder.load(decoder, [name], 1, "cpu", None)
     return 255 * inputs[0]

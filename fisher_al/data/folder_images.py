@@ -21,13 +21,15 @@ Load = Callable[["Decoder", Sequence[str], int, str, "int | None"], Iterator[tup
 class Decoder:
     """How the files under `root` become network inputs.
 
-    crop : side of the inputs, in pixels. load : `load(decoder, files, batch_size, device, seed)` yields
-    (inputs (n, 3, crop, crop), positions (n,) in `files`) of every batch of the named files, in their order;
-    with a seed they are cropped and mirrored at random.
+    crop : side of the inputs; resize : of the short side before the centre is cropped, in pixels.
+    load : `load(decoder, files, batch_size, device, seed)` yields (inputs (n, 3, crop, crop), positions (n,)
+    in `files`) of every batch of the named files, in their order; with a seed they are cropped and mirrored
+    at random.
     """
 
     root: Path
     crop: int
+    resize: int
     load: Load
     mean: ChannelValues
     std: ChannelValues

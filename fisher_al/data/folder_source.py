@@ -63,7 +63,9 @@ class FolderSource(ImageSource):
     @property
     def decoder(self) -> Decoder:
         """How the files become inputs."""
-        return Decoder(self.root, self.image_shape[0], self.load_files, self.mean, self.std, self.workers)
+        crop = self.image_shape[0]
+        resize = round(crop * 256 / 224)
+        return Decoder(self.root, crop, resize, self.load_files, self.mean, self.std, self.workers)
 
     def prepare_splits(self, layout: Layout) -> None:
         """Write the lists of both splits where they are missing.

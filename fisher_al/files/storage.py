@@ -117,7 +117,11 @@ def load_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
     """
     if not path.is_file():
         raise UserError(f"{path}: not found; {otherwise}")
-    otherwise = f"delete it and {otherwise}, or {REPAIR}"
+    return verified_tensors(path, f"delete it and {otherwise}, or {REPAIR}", mmap)
+
+
+def verified_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
+    """Read a tensor file that is there; UserError with the advice `otherwise` if it is broken."""
     try:
         status = path.stat()
         altered = _altered_part(path, status.st_ino, status.st_size, status.st_mtime_ns)

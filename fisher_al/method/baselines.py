@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from math import log
+
+import torch
 from torch import Tensor
 
-from fisher_al.method.acquisition import random_picks, unlabeled_indices
+from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
 from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
 from fisher_al.method.descriptors import Described, no_scores
-from fisher_al.method.predictions import predict_probabilities
+from fisher_al.method.predictions import predict_probabilities, probabilities_in_blocks
 
 
 class RandomPicks(Method):
@@ -30,6 +34,50 @@ class AdversarialPicks(RandomPicks):
     cost = "1 encoder pass; VAE and discriminator are trained anew"
     color, marker = "#6A51A3", "H"
     scripts = "vaal"
+
+
+class PredictionUncertainty(Method):
+    """What one softmax says of how sure the network is."""
+
+    cost = "1 forward pass"
+    extension = True
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        return available[most_uncertain(self.uncertainty(iteration)[available], iteration.budget)]
+
+    def uncertainty(self, iteration: Iteration) -> Tensor:
+        """That of every pool image (N,)."""
+        network, size = iteration.load_network(0), iteration.predict_batch_size
+        blocks = probabilities_in_blocks(network, iteration.pool, size)
+        return torch.cat([self.score(block).cpu() for block in blocks])
+
+    @abstractmethod
+    def score(self, probabilities: Tensor) -> Tensor:
+        """Uncertainty (n,) of images from their softmax (n, C)."""
+
+
+class Margin(PredictionUncertainty):
+    """The smallest lead of the most probable class over the second."""
+
+    name = aug = "margin"
+    notation, formula = "margin", "1 - (probability of the first class - of the second)"
+    color, marker = "#117733", "8"
+
+    def score(self, probabilities: Tensor) -> Tensor:
+        first, second = probabilities.topk(2).values.T
+        return 1 - (first - second)
+
+
+class Entropy(PredictionUncertainty):
+    """The largest entropy of the softmax."""
+
+    name = aug = "entropy"
+    notation, formula = "softmax entropy", "entropy of one softmax"
+    color, marker = "#44AA99", "1"
+
+    def score(self, probabilities: Tensor) -> Tensor:
+        return torch.special.entr(probabilities).sum(1) / log(2)
 
 
 class FeatureBaseline(Method):

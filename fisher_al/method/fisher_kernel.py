@@ -64,9 +64,16 @@ class KernelMethod(Method):
         return misclassified.cpu() if len(misclassified) else torch.arange(len(images))
 
     def matches(
-        self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors, targets: Tensor
+        self,
+        iteration: Iteration,
+        labeled: Tensor,
+        descriptors: Descriptors,
+        targets: Tensor,
+        count: int | None = None,
     ) -> Matches:
         """Match pool images with those validation images, of which k-centre leaves at most the budget.
+
+        count : how many matches, by default the budget.
 
         Returns: matches by indices into the pool and into the validation images.
         """
@@ -83,7 +90,7 @@ class KernelMethod(Method):
             chosen = k_centre(centres, iteration.budget, iteration.generator("picks"))
             centres, targets = centres[chosen.to(centres.device)], targets[chosen]
         available = unlabeled_indices(labeled, len(pool))
-        found = match(centres, pool, iteration.budget, available, features)
+        found = match(centres, pool, count or iteration.budget, available, features)
         return found._replace(centres=targets[found.centres])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fisher_al.method.base import Method
-from fisher_al.method.baselines import AdversarialPicks, Badge, CoreSet, RandomPicks
+from fisher_al.method.baselines import AdversarialPicks, Badge, CoreSet, Entropy, Margin, RandomPicks
 from fisher_al.method.fisher_kernel import (
     DiagonalInformation,
     Features,
@@ -14,16 +14,16 @@ from fisher_al.method.fisher_kernel import (
     TraceCorrelation,
     TrueLabel,
 )
-from fisher_al.method.uncertainty import Entropy, MeanDeviation, MutualInformation, VariationRatio
+from fisher_al.method.uncertainty import MeanDeviation, MutualInformation, PredictiveEntropy, VariationRatio
 
 # Colours are told apart by colour-blind readers (Okabe and Ito; Tol), markers in grey.
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        *(RandomPicks(), VariationRatio(), Entropy(), MutualInformation(), MeanDeviation()),
+        *(RandomPicks(), VariationRatio(), PredictiveEntropy(), MutualInformation(), MeanDeviation()),
         *(Features(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
-        *(AdversarialPicks(), CoreSet(), Badge()),
+        *(AdversarialPicks(), Margin(), Entropy(), CoreSet(), Badge()),
     )
 }
 

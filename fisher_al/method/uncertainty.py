@@ -103,7 +103,7 @@ class VariationRatio(DropoutUncertainty):
         return 1 - statistics[..., 0].amax(1)
 
 
-class Entropy(DropoutUncertainty):
+class PredictiveEntropy(DropoutUncertainty):
     """Entropy of the mean softmax, in bits."""
 
     name = sub = "entMC"
@@ -117,7 +117,7 @@ class Entropy(DropoutUncertainty):
         return _entropy_terms(statistics[..., 1]).sum(1)
 
 
-class MutualInformation(Entropy):
+class MutualInformation(PredictiveEntropy):
     """BALD: entropy of the mean minus mean entropy (Houlsby et al., arXiv:1112.5745)."""
 
     name = sub = "baldMC"

@@ -88,7 +88,13 @@ def require_settings(path: Path, settings: dict[str, object], otherwise: str) ->
             )
 
 
-def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, kept: Sequence[str] = ()) -> None:
+def load_weights(
+    network: nn.Module,
+    state: dict[str, Tensor],
+    source: str,
+    kept: Sequence[str] = (),
+    otherwise: str = "delete it or choose another folder with --datadir",
+) -> None:
     """Load `state` into `network`; the layers named in `kept` stay as they are.
 
     Raises: UserError, naming `source`, if a weight is missing, unexpected or of another shape.
@@ -101,6 +107,6 @@ def load_weights(network: nn.Module, state: dict[str, Tensor], source: str, kept
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise UserError(
             f"{source}: checkpoint of another network: {odd[0]} is {found.get(odd[0], 'absent')}, "
-            f"expected {wanted.get(odd[0], 'absent')}; delete it or choose another folder with --datadir"
+            f"expected {wanted.get(odd[0], 'absent')}; {otherwise}"
         )
     network.load_state_dict({**state, **{name: own[name] for name in fresh}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,8 +28,7 @@ def load(
     """Yield (inputs, positions in `files`) of every batch, as `Decoder.load` has it.
 
     Inputs are float32 (n, 3, crop, crop), channels last in memory, on `device`. With a seed: a random crop of
-    0.1 to 1 of the area and 0.8 to 1.25 of aspect, mirrored or not; without: the short side scaled to 256 for
-    224 of crop, and the centre.
+    0.1 to 1 of the area and 0.8 to 1.25 of aspect, mirrored or not; without: the centre of the image scaled.
     """
     gpu = None if device == "cpu" else torch.device(device).index or 0
     pipeline = _pipeline(
@@ -68,7 +68,7 @@ def _pipeline(decoder: Decoder, files: Sequence[str], training: bool, device: st
         mirror = fn.random.coin_flip()
     else:
         images = fn.decoders.image(encoded, **options)
-        images = fn.resize(images, resize_shorter=round(decoder.crop * 256 / 224))
+        images = fn.resize(images, resize_shorter=decoder.resize)
         mirror = 0
     inputs = fn.crop_mirror_normalize(
         images,
@@ -76,7 +76,7 @@ def _pipeline(decoder: Decoder, files: Sequence[str], training: bool, device: st
         mirror=mirror,
         dtype=types.FLOAT,
         output_layout="HWC",
-        mean=[255 * value for value in decoder.mean],
-        std=[255 * value for value in decoder.std],
+        mean=(255 * np.atleast_1d(decoder.mean)).tolist(),
+        std=(255 * np.atleast_1d(decoder.std)).tolist(),
     )
     return inputs, positions

@@ -22,7 +22,7 @@ class _Files(Dataset):
         self._root, self._files, self._seed = decoder.root, files, seed
         crop = decoder.crop
         if seed is None:
-            shape = [v2.Resize(round(crop * 256 / 224)), v2.CenterCrop(crop)]
+            shape = [v2.Resize(decoder.resize), v2.CenterCrop(crop)]
         else:
             shape = [
                 v2.RandomResizedCrop(crop, scale=(0.1, 1.0), ratio=(0.8, 1.25)),
@@ -52,7 +52,7 @@ def load(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (inputs, positions in `files`) of every batch, as `Decoder.load` has it.
 
-    Crops as `imagenet.custom_datasets.dali.load` has them, by other random numbers.
+    Crops as `fisher_al.data.load_with_dali.load` has them, by other random numbers.
     """
     loader = DataLoader(
         _Files(decoder, files, seed),

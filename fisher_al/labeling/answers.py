@@ -1,0 +1,141 @@
+"""Labels that people gave: CSV files, folders of class sub-folders, and Label Studio's exports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fisher_al.data.folder_lists import SUFFIXES
+from fisher_al.errors import UserError
+from fisher_al.labeling import label_studio
+from fisher_al.labeling.pool import PATH_COLUMN, Pool, key_of
+from fisher_al.labeling.tables import read_rows
+
+LABEL_COLUMN = "label"
+
+# In place of a label: this image is to be left out.
+SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An image, by its key, and what somebody said it shows; source: file and line, for messages."""
+
+    key: str
+    label: str
+    source: str
+
+
+def read_labels(paths: Iterable[Path], pool: Pool) -> dict[str, str]:
+    """Label by key of images of the pool; `skip` for those to be left out. Empty labels are passed over.
+
+    Images in folders of class sub-folders may also lie outside the pool.
+    Raises: UserError for an image that is not in the pool, or has two different labels.
+    """
+    known = frozenset(pool.keys)
+    answers = []
+    for path in paths:
+        for answer in _read(path, pool, beside_first=False):
+            if answer.key not in known and not path.is_dir():
+                raise UserError(
+                    f"{answer.source}: '{answer.key}' is not in the pool {pool.root}; take the line out, or "
+                    "give the pool that it is from"
+                )
+            answers.append(answer)
+    return _merged(answers)
+
+
+def read_validation(path: Path, pool: Pool) -> dict[str, str]:
+    """Label by key of validation images, which may lie anywhere.
+
+    Relative paths start at the file, or else at the pool.
+
+    Raises: UserError for a file that is not there, an image with two labels, or fewer than two classes.
+    """
+    answers = [answer for answer in _read(path, pool, beside_first=True) if answer.label != SKIP]
+    for answer in answers:
+        if not (pool.root / answer.key).is_file():
+            raise UserError(
+                f"{answer.source}: '{answer.key}' not found; relative paths start at {path.parent} or at the "
+                f"pool {pool.root}"
+            )
+    labels = _merged(answers)
+    if len(classes := sorted(set(labels.values()))) < 2:
+        found = f"only of class '{classes[0]}'" if classes else "none at all"
+        raise UserError(f"{path}: labeled images {found}; at least two classes are needed")
+    return labels
+
+
+def _read(path: Path, pool: Pool, beside_first: bool) -> Iterator[Answer]:
+    """Every label of a file or folder that is not empty."""
+    if path.is_dir():
+        written = _in_class_folders(path)
+    elif not path.is_file():
+        raise UserError(f"{path}: not found; give a CSV or Label Studio file, or a folder of class folders")
+    elif path.suffix.lower() == ".json":
+        written = label_studio.read_json(path)
+    elif path.suffix.lower() == ".csv":
+        written = _in_csv(path)
+    else:
+        raise UserError(f"{path}: labels are read from .csv and .json files, and from folders of classes")
+    find = _Finder(pool, path if path.is_dir() else path.parent, beside_first)
+    for name, label, source in written:
+        if label:
+            yield Answer(find(name), label, source)
+
+
+def _in_csv(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Path, label and source in every row of columns `filepath,label`, or of Label Studio's own."""
+    columns = label_studio.csv_columns(path) or (PATH_COLUMN, LABEL_COLUMN)
+    for line, row in read_rows(path, columns):
+        name, label = (row[column] for column in columns)
+        yield label_studio.path_in(name), label.strip(), f"{path}, line {line}"
+
+
+def _in_class_folders(path: Path) -> Iterator[tuple[str, str, str]]:
+    for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith("."):
+                yield os.path.abspath(file), folder.name, str(file)
+
+
+class _Finder:
+    """From the path that a file of labels holds to the image's key."""
+
+    def __init__(self, pool: Pool, folder: Path, beside_first: bool):
+        self._root, self._folder, self._beside_first = pool.root, folder, beside_first
+        self._known = frozenset(pool.keys)
+        self._by_name: dict[str, list[str]] = {}
+        for key in pool.keys:
+            self._by_name.setdefault(os.path.basename(key), []).append(key)
+
+    def __call__(self, written: str) -> str:
+        of_pool = key_of(written, self._root)
+        beside = key_of(os.path.abspath(self._folder / written), self._root)
+        order = (beside, of_pool) if self._beside_first else (of_pool, beside)
+        for key in order:
+            if key in self._known or (self._beside_first and (self._root / key).is_file()):
+                return key
+        return self._by_its_end(written) or of_pool
+
+    def _by_its_end(self, written: str) -> str | None:
+        """The pool image whose key is the end of a path from elsewhere, or the one that was uploaded."""
+        same_name = self._by_name.get(os.path.basename(written), ())
+        if ends := [key for key in same_name if f"/{written}".endswith(f"/{key}")]:
+            return max(ends, key=len)
+        uploaded = self._by_name.get(label_studio.uploaded_name(written), ())
+        return uploaded[0] if len(uploaded) == 1 else None
+
+
+def _merged(answers: Iterable[Answer]) -> dict[str, str]:
+    first: dict[str, Answer] = {}
+    for answer in answers:
+        other = first.setdefault(answer.key, answer)
+        if other.label != answer.label:
+            raise UserError(
+                f"'{answer.key}' is '{other.label}' in {other.source}, and '{answer.label}' in "
+                f"{answer.source}; take one of them out"
+            )
+    return {key: answer.label for key, answer in first.items()}

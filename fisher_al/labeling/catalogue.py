@@ -1,0 +1,154 @@
+"""What a round is about: the pool's images, the labeled ones, the validation images, and their classes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fisher_al.errors import UserError
+from fisher_al.labeling.answers import SKIP, read_labels, read_validation
+from fisher_al.labeling.pool import Pool, find_pool
+from fisher_al.labeling.selection import Knowledge
+
+# Share of each class's validation images that only score: they are never matched.
+SCORING_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Images by their keys, and what is known of them.
+
+    pool : images that may be picked, or are labeled. labels : label by key. left_out : images that somebody
+    skipped. passed_over : files that cannot be used, with the reason. shared : how many validation images are
+    also in the pool, where they count as validation images alone.
+    """
+
+    root: Path
+    classes: list[str]
+    pool: list[str]
+    labels: dict[str, str]
+    left_out: list[str]
+    validation: dict[str, str]
+    passed_over: dict[str, str]
+    shared: int
+
+    @property
+    def images(self) -> list[str]:
+        """Keys of all images."""
+        return [*self.pool, *self.validation]
+
+    def paths(self) -> list[str]:
+        """Absolute path of every image of `images`."""
+        return [os.path.abspath(self.root / key) for key in self.images]
+
+
+def read_catalogue(pool: Path, validation: Path, labels: Sequence[Path]) -> Catalogue:
+    """Find the pool's images, and read the labels.
+
+    Raises: UserError as `find_pool`, `read_labels` and `read_validation` do; if a validation image has another
+    label in `labels`; or if no image of the pool is left.
+    """
+    found = find_pool(pool)
+    known = read_validation(validation, found)
+    answers = read_labels(labels, found)
+    for key in answers.keys() & known.keys():
+        if answers[key] not in (known[key], SKIP):
+            raise UserError(
+                f"'{key}' is '{known[key]}' in {validation}, and '{answers[key]}' in a file of --labels; "
+                "correct one of them"
+            )
+    own = {key: label for key, label in answers.items() if key not in known}
+    in_pool = [key for key in found.keys if key not in known]
+    if not in_pool:
+        raise UserError(f"{pool}: all its images are validation images; none is left to pick from")
+    members = frozenset(in_pool)
+    outside = [key for key in own if key not in members]
+    given = {key: label for key, label in own.items() if label != SKIP}
+    return Catalogue(
+        root=found.root,
+        classes=sorted({*known.values(), *given.values()}),
+        pool=in_pool + outside,
+        labels=given,
+        left_out=[key for key, label in own.items() if label == SKIP],
+        validation=known,
+        passed_over=found.passed_over,
+        shared=len(found.keys) - len(in_pool),
+    )
+
+
+def without_unreadable(catalogue: Catalogue, reasons: Mapping[str, str]) -> Catalogue:
+    """The same without images that cannot be read; reasons : by absolute path.
+
+    Raises: UserError if a class is left without a validation image, or the pool without any.
+    """
+    if not reasons:
+        return catalogue
+    paths = zip(catalogue.images, catalogue.paths(), strict=True)
+    broken = {key: reasons[path] for key, path in paths if path in reasons}
+    validation = {key: label for key, label in catalogue.validation.items() if key not in broken}
+    for label in sorted(set(catalogue.validation.values()) - set(validation.values())):
+        key = next(key for key, other in catalogue.validation.items() if other == label)
+        raise UserError(
+            f"class '{label}': none of its validation images can be read, the first is {key} "
+            f"({broken[key]}); give one that can be"
+        )
+    pool = [key for key in catalogue.pool if key not in broken]
+    if not pool:
+        raise UserError(f"{catalogue.root}: none of its images can be read, the first is {next(iter(broken))}")
+    return Catalogue(
+        root=catalogue.root,
+        classes=catalogue.classes,
+        pool=pool,
+        labels={key: label for key, label in catalogue.labels.items() if key not in broken},
+        left_out=[key for key in catalogue.left_out if key not in broken],
+        validation=validation,
+        passed_over={**catalogue.passed_over, **broken},
+        shared=catalogue.shared,
+    )
+
+
+def knowledge(catalogue: Catalogue, rows: Mapping[str, int], features: np.ndarray) -> Knowledge:
+    """The same by numbers. rows : row among `features` (n, width), by absolute path."""
+    number = {name: index for index, name in enumerate(catalogue.classes)}
+    position = {key: index for index, key in enumerate(catalogue.pool)}
+    where = torch.tensor([rows[path] for path in catalogue.paths()], dtype=torch.long)
+    labels = catalogue.labels
+    return Knowledge(
+        rows=features,
+        num_classes=len(number),
+        pool=where[: len(position)],
+        validation=where[len(position) :],
+        validation_labels=_tensor([number[label] for label in catalogue.validation.values()]),
+        labeled=_tensor([position[key] for key in labels]),
+        labels=_tensor([number[label] for label in labels.values()]),
+        left_out=_tensor([position[key] for key in catalogue.left_out]),
+        spared=spared(catalogue.validation),
+    )
+
+
+def spared(validation: Mapping[str, str]) -> Tensor:
+    """Which validation images only score (V,): of every class the same share, as their keys decide."""
+    by_class: dict[str, list[str]] = {}
+    for key, label in validation.items():
+        by_class.setdefault(label, []).append(key)
+    chosen = {
+        key
+        for keys in by_class.values()
+        for key in sorted(keys, key=_digest)[: int(SCORING_SHARE * len(keys))]
+    }
+    return torch.tensor([key in chosen for key in validation], dtype=torch.bool)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _tensor(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.long)

@@ -1,0 +1,233 @@
+"""Images through the backbone, once: what is in the cache is read, the rest is computed and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from fisher_al.data.folder_images import BATCHES_AHEAD, Decoder
+from fisher_al.data.folder_lists import FORMATS, unreadable
+from fisher_al.data.images import Images
+from fisher_al.data.loaders import LOADERS
+from fisher_al.data.pixels import has_deep_pixels
+from fisher_al.errors import UserError
+from fisher_al.labeling.cache import FeatureCache, Identity, identity_of
+from fisher_al.method.descriptors import ForwardPass
+from fisher_al.method.tapped import POOLED, Tapped
+
+BATCH_SIZE = 64
+
+# Rows are kept when so many seconds of work would be lost without.
+SECONDS_AT_STAKE = 10.0
+
+# Larger images are passed over: decoded they take three bytes a pixel.
+MOST_PIXELS = 2**28
+
+
+class Embedded(Images):
+    """Images as rows of a feature cache: the inputs of a linear head.
+
+    labels : int64 (N,), None where they are not known.
+    """
+
+    def __init__(self, rows: np.ndarray, chosen: Tensor, labels: Tensor | None = None):
+        self._rows, self._chosen = rows, chosen
+        self.labels = torch.full((len(chosen),), -1) if labels is None else labels
+
+    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self._rows[self._chosen[chosen].numpy()]), self.labels[chosen]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """What makes features of images: a network, what decodes for it, and where it runs.
+
+    processes : how many share the work, on one GPU each where there are any.
+    """
+
+    network: Tapped
+    decoder: Decoder
+    device: str
+    processes: int = 1
+
+
+def embed(embedder: Embedder, paths: Sequence[str], cache: FeatureCache) -> tuple[Tensor, dict[str, str]]:
+    """Put the features of all images into the cache, where they are not yet.
+
+    paths : absolute ones.
+    Returns: the row of every image, -1 where it cannot be read (n,); and why it cannot, by path.
+    """
+    identities: dict[str, Identity] = {}
+    reasons: dict[str, str] = {}
+    for path in paths:
+        try:
+            identities[path] = identity_of(path)
+        except OSError as error:
+            reasons[path] = error.strerror or str(error)
+    missing = [path for path, identity in identities.items() if identity not in cache.row_of]
+    with tqdm(total=len(missing), desc="embedding", unit="image", delay=1, smoothing=0.05) as bar:
+        sound = _with_good_headers(missing, embedder.decoder.workers, reasons)
+        bar.update(len(missing) - len(sound))
+        compute = _in_processes if embedder.processes > 1 else features_of
+        _keep(compute(embedder, sound), identities, cache, reasons, bar.update)
+    rows = [cache.row_of.get(identities[path], -1) if path in identities else -1 for path in paths]
+    return torch.tensor(rows, dtype=torch.long), reasons
+
+
+def _keep(
+    batches: Iterator[Batch],
+    identities: dict[str, Identity],
+    cache: FeatureCache,
+    reasons: dict[str, str],
+    progress: Callable[[int], object],
+) -> None:
+    """Append the features to the cache, every few seconds; what cannot be read goes to `reasons`."""
+    names: list[str] = []
+    features: list[Tensor] = []
+
+    def append() -> None:
+        if names:
+            cache.append([identities[name] for name in names], torch.cat(features).numpy())
+            names.clear()
+            features.clear()
+
+    last = time.monotonic()
+    try:
+        for paths, found in batches:
+            if isinstance(found, str):
+                reasons.update(dict.fromkeys(paths, found))
+            else:
+                names.extend(paths)
+                features.append(found)
+            progress(len(paths))
+            if time.monotonic() - last > SECONDS_AT_STAKE:
+                append()
+                last = time.monotonic()
+    finally:
+        append()
+
+
+# Paths, and their features (n, width), or why they cannot be read.
+Batch = tuple[Sequence[str], "Tensor | str"]
+
+
+def features_of(embedder: Embedder, paths: Sequence[str]) -> Iterator[Batch]:
+    """Yield the features of images in batches, in order, decoding ahead of the network.
+
+    After a file that cannot be decoded the loader starts anew, behind it.
+    """
+    network = embedder.network.to(embedder.device)
+    decoder, left = embedder.decoder, list(paths)
+    while left:
+        served = _decoded(decoder, left, embedder.device)
+        done = 0
+        for inputs in served:
+            if inputs is None:
+                break
+            features = ForwardPass(network, inputs, (POOLED,)).features
+            yield left[done : done + len(inputs)], features.float().cpu()
+            done += len(inputs)
+        left = left[done:]
+        if left:
+            window = left[: BATCHES_AHEAD * BATCH_SIZE]
+            broken = _unreadable(window, unreadable, decoder.workers)
+            for path, reason in broken.items():
+                yield [path], reason
+            left = [path for path in left if path not in broken]
+            if not broken:  # Pillow reads what DALI does not
+                if decoder.load is LOADERS["torchvision"]:
+                    raise UserError(
+                        f"{left[0]}: it or one of the {len(window)} images after it cannot be decoded"
+                    )
+                by_pillow = replace(decoder, load=LOADERS["torchvision"])
+                yield from features_of(replace(embedder, decoder=by_pillow), window)
+                left = left[len(window) :]
+
+
+def _decoded(decoder: Decoder, paths: Sequence[str], device: str) -> Iterator[Tensor | None]:
+    """Yield inputs batch by batch; None, and no more, where the loader fails at a file."""
+    files = [path.lstrip("/") for path in paths]
+    try:
+        for inputs, _ in decoder.load(decoder, files, BATCH_SIZE, device, None):
+            yield inputs
+    except RuntimeError:
+        yield None
+
+
+def _with_good_headers(paths: Sequence[str], threads: int, reasons: dict[str, str]) -> list[str]:
+    """Those whose header says that they can be decoded; why the others cannot goes to `reasons`."""
+    reasons |= (odd := _unreadable(paths, _problem_in_header, threads))
+    return [path for path in paths if path not in odd]
+
+
+def _unreadable(paths: Sequence[str], find: Callable[[Path], str | None], threads: int) -> dict[str, str]:
+    with ThreadPoolExecutor(threads) as pool:
+        found = zip(paths, pool.map(find, map(Path, paths)), strict=True)
+        return {path: reason for path, reason in found if reason is not None}
+
+
+def _problem_in_header(path: Path) -> str | None:
+    """What says, before any pixel is decoded, that a file should not be."""
+    try:
+        with Image.open(path) as image:
+            if image.format not in FORMATS:
+                return f"its format is {image.format}"
+            if has_deep_pixels(image):
+                return "its pixels have 32 bits"
+            if image.width * image.height > MOST_PIXELS:
+                return f"it has {image.width} x {image.height} pixels"
+    except Exception as error:  # Pillow raises whatever a broken file leads it to
+        return "no image" if "cannot identify" in str(error) else str(error) or type(error).__name__
+    return None
+
+
+def _in_processes(embedder: Embedder, paths: Sequence[str]) -> Iterator[Batch]:
+    """The batches of `features_of`, from several processes that have a part of the images each."""
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue(maxsize=4 * embedder.processes)
+    workers = [
+        context.Process(target=_work, args=(embedder, list(paths), rank, queue), daemon=True)
+        for rank in range(embedder.processes)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        running = len(workers)
+        while running:
+            told = queue.get()
+            if told is None:
+                running -= 1
+            elif isinstance(told, UserError):
+                raise told
+            else:
+                names, found = told
+                yield names, torch.from_numpy(found) if isinstance(found, np.ndarray) else found
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
+def _work(embedder: Embedder, paths: list[str], rank: int, queue) -> None:
+    """One process's part: every so many'th image, on the GPU of its number."""
+    count = embedder.processes
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
+    decoder = replace(embedder.decoder, workers=max(1, embedder.decoder.workers // count))
+    device = embedder.device
+    if device != "cpu":
+        device = f"cuda:{rank % torch.cuda.device_count()}"
+    try:
+        own = replace(embedder, decoder=decoder, device=device, processes=1)
+        for names, found in features_of(own, paths[rank::count]):
+            queue.put((names, found if isinstance(found, str) else found.numpy()))
+        queue.put(None)
+    except UserError as error:
+        queue.put(error)

@@ -1,0 +1,129 @@
+"""Label Studio's files: exports with answers are read, tasks with predictions are written.
+
+Formats: https://labelstud.io/guide/task_format and https://labelstud.io/guide/export
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from fisher_al.errors import UserError
+from fisher_al.files.storage import save_json
+
+SKIPPED = "skip"
+
+# An uploaded file is kept as eight hexadecimal digits, a hyphen and its name.
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(?P<name>.+)", re.DOTALL)
+
+
+def read_json(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield path of the image, label (empty: none) and source of every annotation of a JSON or JSON-MIN
+    export.
+
+    Raises: UserError if it is none.
+    """
+    try:
+        tasks = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+            raise ValueError("no list of tasks")
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not Label Studio's JSON ({error})") from error
+    for number, task in enumerate(tasks):
+        source = f"{path}, task {task.get('id', number)}"
+        data = task.get("data", task)
+        image = data.get("filepath", data.get("image")) if isinstance(data, dict) else None
+        if not isinstance(image, str):
+            raise UserError(f"{source}: names no image (data.image)")
+        for label in _labels(task, source):
+            yield path_in(image), label, source
+
+
+def _labels(task: dict[str, Any], source: str) -> list[str]:
+    """What the annotations of a task choose."""
+    if "annotations" not in task:
+        choice = task.get("choice", "")
+        return [_one([choice] if isinstance(choice, str) else choice, source)]
+    labels = []
+    for annotation in task["annotations"] or ():
+        if not isinstance(annotation, dict):
+            raise UserError(f"{source}: its annotations are none of Label Studio's")
+        results = annotation.get("result") or ()
+        values = [result.get("value") for result in results if isinstance(result, dict)]
+        choices = [c for v in values if isinstance(v, dict) for c in v.get("choices") or ()]
+        labels.append(SKIPPED if annotation.get("was_cancelled") else _one(choices, source))
+    return labels
+
+
+def _one(choices: Any, source: str) -> str:
+    if isinstance(choices, dict):  # several choices of JSON-MIN
+        choices = choices.get("choices")
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise UserError(f"{source}: its choice is no text")
+    if len(choices) > 1:
+        raise UserError(f"{source}: {len(choices)} choices; an image has one class")
+    return choices[0].strip() if choices else ""
+
+
+def csv_columns(path: Path) -> tuple[str, str] | None:
+    """Columns of image and label, if this is a CSV export; None for any other table."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        columns = next(csv.reader(file), [])
+    label = next((name for name in ("choice", "label") if name in columns), None)
+    if label is None or "annotation_id" not in columns:
+        return None
+    return ("filepath" if "filepath" in columns else "image"), label
+
+
+def path_in(image: str) -> str:
+    """The path of a file in what a task names as its image: a path, or one of Label Studio's own URLs."""
+    if image.startswith(("/data/", "http://", "https://", "s3://", "gs://")):
+        address = urlsplit(image)
+        local = parse_qs(address.query).get("d")
+        return local[0] if local else unquote(address.path)
+    return image
+
+
+def uploaded_name(path: str) -> str:
+    """The name that an uploaded file had before; empty if it was not uploaded."""
+    found = _UPLOADED.fullmatch(os.path.basename(path)) if "/data/upload/" in path else None
+    return found["name"] if found else ""
+
+
+def write_tasks(path: Path, root: Path, picks: Sequence[tuple[str, str, float]]) -> None:
+    """Write a task with a prediction for every pick: key, predicted class, confidence.
+
+    Images are named as files of Label Studio's local storage, by their absolute paths.
+    """
+    tasks = [
+        {
+            "data": {
+                "image": "/data/local-files/?d=" + quote(os.path.abspath(root / key).lstrip("/")),
+                "filepath": key,
+            },
+            "predictions": [
+                {
+                    "model_version": "fisher-al",
+                    "score": round(confidence, 4),
+                    "result": [
+                        {
+                            "from_name": "choice",
+                            "to_name": "image",
+                            "type": "choices",
+                            "value": {"choices": [predicted]},
+                        }
+                    ],
+                }
+            ]
+            if predicted
+            else [],
+        }
+        for key, predicted, confidence in picks
+    ]
+    save_json(tasks, path)

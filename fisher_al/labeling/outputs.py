@@ -1,0 +1,96 @@
+"""The files of a round: picks, labels to fill in, predictions for the rest, the head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fisher_al.files.storage import save_tensors
+from fisher_al.labeling.answers import LABEL_COLUMN
+from fisher_al.labeling.backbone import Backbone
+from fisher_al.labeling.catalogue import Catalogue
+from fisher_al.labeling.head import LinearHead
+from fisher_al.labeling.label_studio import write_tasks
+from fisher_al.labeling.page import Card, write_page
+from fisher_al.labeling.pool import PATH_COLUMN
+from fisher_al.labeling.selection import Fitted, Knowledge, Picks, classes_in_blocks
+from fisher_al.labeling.tables import write_rows
+
+PICK_COLUMNS = (
+    *(PATH_COLUMN, "rank", "score", "predicted", "confidence"),
+    *("matched_filepath", "matched_label"),
+)
+
+
+def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Picks) -> list[Card]:
+    """Every pick, in order, with what the head predicts and the validation image that it was matched with."""
+    root = catalogue.root.absolute()
+    predicted, confidence = [""] * len(picks.positions), [0.0] * len(picks.positions)
+    if fitted.head is not None and len(picks.positions):
+        with torch.inference_mode():
+            features = torch.from_numpy(known.features_of(known.pool[picks.positions]))
+            best = fitted.head(features).softmax(1).max(1)
+        predicted = [catalogue.classes[number] for number in best.indices.tolist()]
+        confidence = best.values.tolist()
+    matched = [""] * len(picks.positions)
+    if picks.matched is not None:
+        names = list(catalogue.validation)
+        matched = [names[number] for number in picks.matched.tolist()]
+    cards = []
+    for position, name, sure, other in zip(
+        picks.positions.tolist(), predicted, confidence, matched, strict=True
+    ):
+        key = catalogue.pool[position]
+        label = catalogue.validation[other] if other else ""
+        cards.append(Card(key, root / key, name, sure, other, label, root / other if other else None))
+    return cards
+
+
+def write_round(folder: Path, catalogue: Catalogue, cards: Sequence[Card], picks: Picks, title: str) -> None:
+    """Write what a person needs to label the picks; labels that are there already stay."""
+    scores = [""] * len(cards) if picks.scores is None else [f"{s:.6g}" for s in picks.scores.tolist()]
+    write_rows(
+        folder / "picks.csv",
+        PICK_COLUMNS,
+        (
+            (c.filepath, rank, score, c.predicted, f"{c.confidence:.4f}", c.matched_filepath, c.matched_label)
+            for rank, (c, score) in enumerate(zip(cards, scores, strict=True), 1)
+        ),
+    )
+    if not (folder / "labels.csv").exists():
+        write_rows(folder / "labels.csv", (PATH_COLUMN, LABEL_COLUMN), ((c.filepath, "") for c in cards))
+    write_tasks(
+        folder / "label_studio.json",
+        catalogue.root,
+        [(c.filepath, c.predicted, c.confidence) for c in cards],
+    )
+    write_page(folder / "index.html", title, catalogue.classes, cards)
+    if catalogue.passed_over:
+        write_rows(folder / "unreadable.csv", (PATH_COLUMN, "reason"), catalogue.passed_over.items())
+
+
+def write_predictions(path: Path, catalogue: Catalogue, known: Knowledge, head: LinearHead) -> None:
+    """Write the most probable class of every pool image that has no label."""
+    classes, confidence = classes_in_blocks(head, known.pool_images)
+    write_rows(path, (PATH_COLUMN, "predicted", "confidence"), _rest(catalogue, classes, confidence))
+
+
+def _rest(catalogue: Catalogue, classes: Tensor, confidence: Tensor) -> Iterator[tuple[str, str, str]]:
+    for key, number, sure in zip(catalogue.pool, classes.tolist(), confidence.tolist(), strict=True):
+        if key not in catalogue.labels:
+            yield key, catalogue.classes[number], f"{sure:.4f}"
+
+
+def write_head(path: Path, head: LinearHead, classes: Sequence[str], backbone: Backbone) -> None:
+    """Write the head with what its features are made by: softmax(weight @ features + bias) over `classes`."""
+    content = {
+        "weight": head.linear.weight.detach(),
+        "bias": head.linear.bias.detach(),
+        "classes": list(classes),
+        "backbone": backbone.identity,
+        **{name: getattr(backbone, name) for name in ("crop", "resize", "mean", "std")},
+    }
+    save_tensors(content, path)

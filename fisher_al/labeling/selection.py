@@ -1,0 +1,225 @@
+"""What to label next, on features: the head, the validation images that it gets wrong, and the picks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fisher_al.errors import UserError
+from fisher_al.labeling.embedding import Embedded
+from fisher_al.labeling.head import LinearHead, cross_fitted, fit_head
+from fisher_al.method.base import Descriptors, Iteration, Method
+from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
+from fisher_al.method.descriptors import Described
+from fisher_al.method.fisher_kernel import Features, KernelMethod
+from fisher_al.method.registry import METHODS
+from fisher_al.method.tapped import POOLED
+from fisher_al.seeds import derive_seed
+
+# Methods of the registry that make sense on features: no dropout, no views, no labels of the pool.
+ON_FEATURES = ("gradFmap", "gradGmap", "grad", "none", "random", "margin", "entropy", "coreset", "badge")
+
+ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known when a round begins.
+
+    rows : float32 (n, width), features of all images. pool, validation : rows of their images.
+    validation_labels : (V,); labeled, labels : positions in the pool and their classes; left_out : positions
+    that are not to be picked. spared : of each validation image, whether it only scores and is never matched.
+    """
+
+    rows: np.ndarray
+    num_classes: int
+    pool: Tensor
+    validation: Tensor
+    validation_labels: Tensor
+    labeled: Tensor
+    labels: Tensor
+    left_out: Tensor
+    spared: Tensor
+
+    @property
+    def pool_images(self) -> Embedded:
+        return Embedded(self.rows, self.pool)
+
+    def features_of(self, rows: Tensor) -> np.ndarray:
+        """Features (n, width) in memory."""
+        return np.ascontiguousarray(self.rows[rows.numpy()])
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How to pick. method : one of `ON_FEATURES`. budget : how many. hold_validation : match validation
+    images, and do not train on them (the paper's rule). most_similar : cosine similarity of features above
+    which an image counts as a near-duplicate of one that is labeled or picked.
+    """
+
+    method: str
+    budget: int
+    hold_validation: bool = False
+    most_similar: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The head, and what it says of the validation images: probabilities (V, C); none while no image is there
+    to train on."""
+
+    head: LinearHead | None
+    probabilities: Tensor | None
+
+    def predictions(self) -> Tensor | None:
+        """Classes (V,) of the validation images."""
+        return None if self.probabilities is None else self.probabilities.argmax(1)
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Positions in the pool (n,) in the order of picking; similarity or uncertainty of each, where the method
+    has one; and the validation images that they were matched with."""
+
+    positions: Tensor
+    scores: Tensor | None = None
+    matched: Tensor | None = None
+    near_duplicates: int = 0
+
+
+def fit(known: Knowledge, strategy: Strategy) -> Fitted:
+    """Fit the head on all labels that it may see.
+
+    Where it sees the validation images' own, what it says of each comes from a head without that image.
+    """
+    rows, labels = known.pool[known.labeled], known.labels
+    if not strategy.hold_validation:
+        rows, labels = torch.cat([rows, known.validation]), torch.cat([labels, known.validation_labels])
+    if len(labels.unique()) < 2:
+        return Fitted(None, None)
+    features, classes = known.features_of(rows), labels.numpy()
+    head = fit_head(features, classes, known.num_classes)
+    if strategy.hold_validation:
+        with torch.inference_mode():
+            probabilities = head(torch.from_numpy(known.features_of(known.validation))).softmax(1)
+    else:
+        own = np.arange(len(known.labels), len(classes))
+        seed = derive_seed(strategy.seed, "folds")
+        probabilities = cross_fitted(features, classes, own, known.num_classes, seed)
+    return Fitted(head, probabilities)
+
+
+def pick(known: Knowledge, fitted: Fitted, strategy: Strategy) -> Picks:
+    """Choose what to label next.
+
+    Raises: UserError if fewer than the budget are left.
+    """
+    unavailable = torch.cat([known.labeled, known.left_out])
+    left = len(known.pool) - len(unavailable)
+    if strategy.budget > left:
+        raise UserError(f"--budget {strategy.budget}: only {left} images of the pool are left to pick from")
+    count, passed = strategy.budget, 0
+    while True:
+        picks = _ask(known, fitted, strategy, unavailable, count)
+        kept = _without_near_duplicates(known, picks.positions, strategy)
+        passed = len(picks.positions) - len(kept)
+        if len(kept) >= strategy.budget or count == left:
+            break
+        count = min(left, count + 2 * (strategy.budget - len(kept)))
+    chosen = kept[: strategy.budget]
+    return Picks(
+        picks.positions[chosen],
+        None if picks.scores is None else picks.scores[chosen],
+        None if picks.matched is None else picks.matched[chosen],
+        passed,
+    )
+
+
+def _ask(known: Knowledge, fitted: Fitted, strategy: Strategy, unavailable: Tensor, count: int) -> Picks:
+    """The method's first `count` picks."""
+    method = _method(strategy, fitted)
+    iteration, matchable = _iteration(known, fitted, strategy)
+    if isinstance(method, KernelMethod):
+        description = method.describe(iteration, 0)
+        assert isinstance(description.pool, Described)
+        described = Descriptors([description.pool], description.validation)
+        targets = method.targets(iteration)
+        matches = method.matches(iteration, unavailable, described, targets, count)
+        return Picks(matches.candidates, matches.similarity, matchable[matches.centres])
+    iteration = replace(iteration, budget=count)
+    described = Descriptors()
+    if method.describes(iteration.batch):
+        described = Descriptors([method.describe(iteration, 0).pool])
+    positions = method.pick(iteration, unavailable, described)
+    if isinstance(method, PredictionUncertainty):
+        return Picks(positions, method.uncertainty(iteration)[positions])
+    return Picks(positions)
+
+
+def _method(strategy: Strategy, fitted: Fitted) -> Method:
+    """The method that is asked for, or what is left of it while there is no head."""
+    method = METHODS[strategy.method]
+    if fitted.head is None and isinstance(method, KernelMethod):
+        return Features()
+    if fitted.head is None and strategy.method in ("margin", "entropy", "badge"):
+        return RandomPicks()
+    return method
+
+
+def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[Iteration, Tensor]:
+    """The round as methods look at it, and the positions of the validation images that they see."""
+    matchable = (~known.spared).nonzero().squeeze(1)
+    labels = known.validation_labels[matchable]
+    width = known.rows.shape[1]
+    head = fitted.head or LinearHead(torch.zeros(known.num_classes, width), torch.zeros(known.num_classes))
+    predictions = fitted.predictions()
+    return Iteration(
+        batch=1,
+        pool=known.pool_images,
+        validation=Embedded(known.rows, known.validation[matchable], labels),
+        num_classes=known.num_classes,
+        load_network=lambda member: head,
+        ensemble_size=1,
+        scales=(POOLED,),
+        mc_samples=1,
+        budget=strategy.budget,
+        seed_of=lambda *purpose: derive_seed(strategy.seed, *purpose),
+        describe_batch_size=ROWS_AT_ONCE,
+        predict_batch_size=ROWS_AT_ONCE,
+        validation_predictions=torch.full_like(labels, -1) if predictions is None else predictions[matchable],
+    ), matchable
+
+
+def _without_near_duplicates(known: Knowledge, positions: Tensor, strategy: Strategy) -> Tensor:
+    """Which of the picks (n,) are no near-duplicate of one that is labeled, or of an earlier one."""
+    if strategy.most_similar >= 1:
+        return torch.arange(len(positions))
+    picked, labeled = (
+        F.normalize(torch.from_numpy(known.features_of(known.pool[some])), dim=1)
+        for some in (positions, known.labeled)
+    )
+    is_new = torch.ones(len(positions), dtype=torch.bool)
+    for block in labeled.split(ROWS_AT_ONCE):
+        is_new &= (picked @ block.T <= strategy.most_similar).all(1)
+    similar = picked @ picked.T > strategy.most_similar
+    kept: list[int] = []
+    for i in range(len(positions)):
+        if is_new[i] and not similar[i, kept].any():
+            kept.append(i)
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def classes_in_blocks(head: LinearHead, images: Embedded) -> tuple[Tensor, Tensor]:
+    """Most probable class and its probability, (N,) each, of images as they are read."""
+    found: list[Sequence[Tensor]] = []
+    with torch.inference_mode():
+        for inputs, _ in images.batches(ROWS_AT_ONCE):
+            found.append(head(inputs).softmax(1).max(1))
+    confidence, classes = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return classes, confidence
