@@ -16,11 +16,12 @@ ARROWS = {
     "method": ("data",),
     "training": ("data", "files"),
     "experiment": ("method", "training", "data", "files"),
+    "labeling": ("method", "training", "data", "files"),
     "chain": BELOW_CHAIN,
     "stages": ("chain", *BELOW_CHAIN),
     "results": ("chain", *BELOW_CHAIN),
     "running": ("stages", "chain", *BELOW_CHAIN),
-    "commands": ("running", "results", "stages", "chain", *BELOW_CHAIN),
+    "commands": ("labeling", "running", "results", "stages", "chain", *BELOW_CHAIN),
     **dict.fromkeys(GROUND, ()),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
