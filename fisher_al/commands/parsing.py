@@ -40,9 +40,13 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Argument parser whose errors are one line, and whose options stand in groups."""
 
-    def __init__(self, description: str = "", add_help: bool = True):
+    def __init__(self, description: str = "", add_help: bool = True, prog: str | None = None):
         super().__init__(
-            description=description, formatter_class=_HelpFormatter, allow_abbrev=False, add_help=add_help
+            prog=prog,
+            description=description,
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+            add_help=add_help,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -72,7 +76,12 @@ class Parser(argparse.ArgumentParser):
                     settings["metavar"] = _METAVARS.get(settings.get("type"), "N")
                 if isinstance(settings["default"], tuple):
                     settings["default"] = list(settings["default"])
-                group.add_argument(*settings.pop("flags"), dest=name, **settings)
+                flags = settings.pop("flags")
+                if flags[0].startswith("-"):
+                    settings["dest"] = name
+                else:
+                    del settings["default"]
+                group.add_argument(*flags, **settings)
 
     @staticmethod
     def read(options: type[Options], namespace: argparse.Namespace) -> Options:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import SKIP, read_labels, read_validation
-from fisher_al.labeling.pool import Pool, find_pool
+from fisher_al.labeling.pool import find_pool
 from fisher_al.labeling.selection import Knowledge
 
 # Share of each class's validation images that only score: they are never matched.
@@ -52,8 +52,8 @@ class Catalogue:
 def read_catalogue(pool: Path, validation: Path, labels: Sequence[Path]) -> Catalogue:
     """Find the pool's images, and read the labels.
 
-    Raises: UserError as `find_pool`, `read_labels` and `read_validation` do; if a validation image has another
-    label in `labels`; or if no image of the pool is left.
+    Raises: UserError as `find_pool`, `read_labels` and `read_validation` do; if a validation image has
+    another label in `labels`; or if no image of the pool is left.
     """
     found = find_pool(pool)
     known = read_validation(validation, found)
@@ -101,7 +101,9 @@ def without_unreadable(catalogue: Catalogue, reasons: Mapping[str, str]) -> Cata
         )
     pool = [key for key in catalogue.pool if key not in broken]
     if not pool:
-        raise UserError(f"{catalogue.root}: none of its images can be read, the first is {next(iter(broken))}")
+        raise UserError(
+            f"{catalogue.root}: none of its images can be read, the first is {next(iter(broken))}"
+        )
     return Catalogue(
         root=catalogue.root,
         classes=catalogue.classes,

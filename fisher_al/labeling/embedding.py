@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from fisher_al.data.folder_images import BATCHES_AHEAD, Decoder
 from fisher_al.data.folder_lists import FORMATS, unreadable
-from fisher_al.data.images import Images
 from fisher_al.data.loaders import LOADERS
 from fisher_al.data.pixels import has_deep_pixels
 from fisher_al.errors import UserError
@@ -31,20 +30,6 @@ SECONDS_AT_STAKE = 10.0
 
 # Larger images are passed over: decoded they take three bytes a pixel.
 MOST_PIXELS = 2**28
-
-
-class Embedded(Images):
-    """Images as rows of a feature cache: the inputs of a linear head.
-
-    labels : int64 (N,), None where they are not known.
-    """
-
-    def __init__(self, rows: np.ndarray, chosen: Tensor, labels: Tensor | None = None):
-        self._rows, self._chosen = rows, chosen
-        self.labels = torch.full((len(chosen),), -1) if labels is None else labels
-
-    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self._rows[self._chosen[chosen].numpy()]), self.labels[chosen]
 
 
 @dataclass(frozen=True)

@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from torch import Tensor, nn
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 
-from fisher_al.method.network import Dropout, Tap, TappedNetwork, no_dropout, untapped
-from fisher_al.method.tapped import POOLED
+from fisher_al.method.linear_head import LinearHead
 
 FOLDS = 5
 
 # C of the regression, for features whose squares sum to 1 on average.
 STRENGTH = 0.5
 
+# From so many numbers on, a regression pays for the threads that wait for one another.
+MANY_NUMBERS = 2**24
+
 # Logit of a class that no image was labeled with yet.
 NEVER = -1e4
-
-
-class LinearHead(TappedNetwork):
-    """Logits of features, whose gradients at the features are known in closed form.
-
-    weight : (C, width); bias : (C,).
-    """
-
-    head = "linear"
-    closed_form_scales = frozenset((POOLED,))
-
-    def __init__(self, weight: Tensor, bias: Tensor):
-        super().__init__()
-        classes, width = weight.shape
-        self.scales = {POOLED: width}
-        self.linear = nn.Linear(width, classes)
-        self.linear.load_state_dict({"weight": weight, "bias": bias})
-
-    def below_dropout(self, images: Tensor) -> Tensor:
-        """The features as they are."""
-        return images
-
-    def above_dropout(self, hidden: Tensor, tap: Tap = untapped, dropout: Dropout = no_dropout) -> Tensor:
-        """Logits (N, C)."""
-        return self.linear(tap(POOLED, hidden))
-
-    def pooled_gradients(
-        self, activations: Mapping[str, Tensor], cotangents: Tensor, scales: Container[str]
-    ) -> dict[str, Tensor]:
-        """Gradients at the features: the cotangents (N, R, C) times the weights."""
-        return {POOLED: cotangents @ self.linear.weight}
 
 
 def fit_head(features: np.ndarray, labels: np.ndarray, num_classes: int) -> LinearHead:
@@ -67,7 +39,8 @@ def fit_head(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Line
     centre, scale = features.mean(0), features.std(0) + 1e-6
     strength = STRENGTH / features.shape[1]
     regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-    with warnings.catch_warnings():
+    threads = 1 if features.size < MANY_NUMBERS else None
+    with warnings.catch_warnings(), threadpool_limits(threads):
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit((features - centre) / scale, labels)
     weights, biases = regression.coef_ / scale, regression.intercept_

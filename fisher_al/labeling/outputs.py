@@ -12,12 +12,12 @@ from fisher_al.files.storage import save_tensors
 from fisher_al.labeling.answers import LABEL_COLUMN
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.catalogue import Catalogue
-from fisher_al.labeling.head import LinearHead
 from fisher_al.labeling.label_studio import write_tasks
 from fisher_al.labeling.page import Card, write_page
 from fisher_al.labeling.pool import PATH_COLUMN
 from fisher_al.labeling.selection import Fitted, Knowledge, Picks, classes_in_blocks
 from fisher_al.labeling.tables import write_rows
+from fisher_al.method.linear_head import LinearHead
 
 PICK_COLUMNS = (
     *(PATH_COLUMN, "rank", "score", "predicted", "confidence"),

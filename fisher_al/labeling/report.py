@@ -72,7 +72,7 @@ def _percent(share: float) -> float:
 def _classes(
     catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Picks
 ) -> dict[str, dict[str, Any]]:
-    """By class: images, recall on validation images (percent), and the share of the picks that is expected."""
+    """By class: images, recall on validation images and expected share of the picks, in percent."""
     predictions, expected = fitted.predictions(), _expected_shares(known, fitted, picks)
     rows = {}
     for number, name in enumerate(catalogue.classes):

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fisher_al.data.features import Features
 from fisher_al.errors import UserError
-from fisher_al.labeling.embedding import Embedded
-from fisher_al.labeling.head import LinearHead, cross_fitted, fit_head
+from fisher_al.labeling.head import cross_fitted, fit_head
 from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
 from fisher_al.method.descriptors import Described
-from fisher_al.method.fisher_kernel import Features, KernelMethod
+from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
+from fisher_al.method.linear_head import LinearHead
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
@@ -47,8 +48,8 @@ class Knowledge:
     spared: Tensor
 
     @property
-    def pool_images(self) -> Embedded:
-        return Embedded(self.rows, self.pool)
+    def pool_images(self) -> Features:
+        return Features(self.rows, self.pool)
 
     def features_of(self, rows: Tensor) -> np.ndarray:
         """Features (n, width) in memory."""
@@ -151,7 +152,9 @@ def _ask(known: Knowledge, fitted: Fitted, strategy: Strategy, unavailable: Tens
         described = Descriptors([description.pool], description.validation)
         targets = method.targets(iteration)
         matches = method.matches(iteration, unavailable, described, targets, count)
-        return Picks(matches.candidates, matches.similarity, matchable[matches.centres])
+        parts = 1 if method.compared == 0 else 2
+        most = parts * (known.rows.shape[1] - 1)  # an image's similarity with itself
+        return Picks(matches.candidates, matches.similarity / most, matchable[matches.centres])
     iteration = replace(iteration, budget=count)
     described = Descriptors()
     if method.describes(iteration.batch):
@@ -166,7 +169,7 @@ def _method(strategy: Strategy, fitted: Fitted) -> Method:
     """The method that is asked for, or what is left of it while there is no head."""
     method = METHODS[strategy.method]
     if fitted.head is None and isinstance(method, KernelMethod):
-        return Features()
+        return FeatureSimilarity()
     if fitted.head is None and strategy.method in ("margin", "entropy", "badge"):
         return RandomPicks()
     return method
@@ -182,7 +185,7 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
     return Iteration(
         batch=1,
         pool=known.pool_images,
-        validation=Embedded(known.rows, known.validation[matchable], labels),
+        validation=Features(known.rows, known.validation[matchable], labels),
         num_classes=known.num_classes,
         load_network=lambda member: head,
         ensemble_size=1,
@@ -215,7 +218,7 @@ def _without_near_duplicates(known: Knowledge, positions: Tensor, strategy: Stra
     return torch.tensor(kept, dtype=torch.long)
 
 
-def classes_in_blocks(head: LinearHead, images: Embedded) -> tuple[Tensor, Tensor]:
+def classes_in_blocks(head: LinearHead, images: Features) -> tuple[Tensor, Tensor]:
     """Most probable class and its probability, (N,) each, of images as they are read."""
     found: list[Sequence[Tensor]] = []
     with torch.inference_mode():

@@ -110,7 +110,7 @@ class OneColumn(KernelMethod):
         """What stands beside z: the scores of a label S."""
 
 
-class Features(OneColumn):
+class FeatureSimilarity(OneColumn):
     """R_z: similarity of features alone."""
 
     name, aug = "none", "topKandPcc"

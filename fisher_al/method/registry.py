@@ -6,7 +6,7 @@ from fisher_al.method.base import Method
 from fisher_al.method.baselines import AdversarialPicks, Badge, CoreSet, Entropy, Margin, RandomPicks
 from fisher_al.method.fisher_kernel import (
     DiagonalInformation,
-    Features,
+    FeatureSimilarity,
     GaussianInformation,
     NearestLabel,
     NearestLabelByScores,
@@ -21,7 +21,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         *(RandomPicks(), VariationRatio(), PredictiveEntropy(), MutualInformation(), MeanDeviation()),
-        *(Features(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
+        *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
         *(AdversarialPicks(), Margin(), Entropy(), CoreSet(), Badge()),
     )

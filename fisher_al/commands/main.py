@@ -1,0 +1,37 @@
+"""The command `fisher-al`: its sub-commands by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from fisher_al.commands.label import label_main
+from fisher_al.commands.pick import pick_main
+from fisher_al.commands.scripts import run_script
+from fisher_al.errors import UserError
+
+COMMANDS = {
+    "pick": (pick_main, "images and a few labels in, what to label next out"),
+    "label": (label_main, "open the labeling page of a round"),
+}
+
+USAGE = "usage: fisher-al COMMAND ...\n\n" + "".join(
+    f"  {name:<10}{about}\n" for name, (_, about) in COMMANDS.items()
+)
+
+
+def dispatch(arguments: Sequence[str]) -> None:
+    """Run the command that the first argument names."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE + "\nfisher-al COMMAND --help tells the options of a command")
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"'{name}': not a command of fisher-al; it has {', '.join(COMMANDS)}")
+    run, _ = COMMANDS[name]
+    run(rest)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    run_script(dispatch, sys.argv[1:])

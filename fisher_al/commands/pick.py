@@ -1,0 +1,115 @@
+"""What `fisher-al pick` does: a folder of images and a few labels in, what to label next out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fisher_al.commands.options import ComputeOptions
+from fisher_al.commands.parsing import Parser, count, option, real_number, switch, whole_number
+from fisher_al.commands.scripts import announce, choose_device
+from fisher_al.data.loaders import LOADERS
+from fisher_al.labeling.backbone import load_backbone
+from fisher_al.labeling.report import summary
+from fisher_al.labeling.round import Reading, Sources, run_round
+from fisher_al.labeling.selection import ON_FEATURES, Strategy
+
+pixels = whole_number(16, 4096)
+similarity = real_number("a cosine similarity above 0, at most 1", lambda value: 0 < value <= 1)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """network and images"""
+
+    backbone: str = option(
+        "--backbone",
+        default="resnet18",
+        help="a classification network of torchvision by its name, or timm:NAME",
+    )
+    weights: Path | None = option(
+        "--weights",
+        type=Path,
+        help="file with its state dict (default: the weights it comes with)",
+    )
+    crop: int | None = option(
+        "--crop", type=pixels, help="side of the network's inputs (default: the pretrained weights')"
+    )
+    resize: int | None = option(
+        "--resize", type=pixels, help="short side of the image before the crop (default: alike)"
+    )
+    loader: str = option("--loader", choices=list(LOADERS), default="dali", help="what decodes the images")
+    workers: int | None = option(
+        "--workers", type=count, help="threads (torchvision: processes) that decode (default: all cores)"
+    )
+    nproc: int = option("--nproc", type=count, default=1, help="processes that share the work, one GPU each")
+    cache: Path | None = option(
+        "--cache", type=Path, help="folder that keeps the features (default: features/ beside --out)"
+    )
+
+    def reading(self, out: Path, gpu: int) -> Reading:
+        """How images become features. Raises: UserError for a network that cannot be had."""
+        backbone = load_backbone(self.backbone, self.weights, self.crop, self.resize)
+        return Reading(
+            backbone=backbone,
+            loader=self.loader,
+            workers=self.workers or os.cpu_count() or 1,
+            device=choose_device(gpu),
+            processes=self.nproc,
+            cache=self.cache or out.absolute().parent / "features",
+        )
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """picks"""
+
+    hold_validation: bool = switch(
+        "--hold-validation", "match validation images, and do not train on them: the paper's rule"
+    )
+    most_similar: float = option(
+        "--near-duplicate",
+        type=similarity,
+        default=0.98,
+        help="pass over images that are more similar than this to one picked or labeled; 1: none",
+    )
+
+
+@dataclass(frozen=True)
+class PickOptions(NetworkOptions, ComputeOptions, TargetOptions):
+    """what to pick from, and how many"""
+
+    pool: Path = option("pool", type=Path, metavar="POOL", help="folder of images, or a file that lists them")
+    validation: Path = option(
+        "--validation",
+        type=Path,
+        required=True,
+        help="labeled images of all classes: CSV (filepath,label), folder of class folders, Label Studio",
+    )
+    labels: tuple[Path, ...] = option(
+        "--labels", type=Path, nargs="+", default=(), help="the same for images of the pool, as far as known"
+    )
+    budget: int = option("--budget", type=count, required=True, help="how many images to pick")
+    out: Path = option("--out", type=Path, required=True, help="folder for the picks and the labeling page")
+    method: str = option("--method", choices=list(ON_FEATURES), default="gradFmap", help="how to pick")
+
+
+def pick_main(arguments: Sequence[str]) -> None:
+    """`fisher-al pick`: what to label next."""
+    parser = Parser("Pick the images to label next.", prog="fisher-al pick")
+    parser.add_options(PickOptions)
+    options = parser.read(PickOptions, parser.parse_args(arguments))
+    reading = options.reading(options.out, options.gpu)
+    announce(reading.device)
+    numbers = run_round(
+        Sources(options.pool, options.validation, options.labels),
+        reading,
+        Strategy(options.method, options.budget, options.hold_validation, options.most_similar, options.seed),
+        options.out,
+    )
+    print(summary(numbers))
+    page = options.out / "index.html"
+    print(f"\nlabel them in a browser: {page}, or: fisher-al label {options.out}")
+    print(f"then: fisher-al pick {options.pool} ... --labels {options.out / 'labels.csv'} --out NEXT")

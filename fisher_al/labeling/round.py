@@ -1,0 +1,162 @@
+"""One round: from a folder of images and a few labels to what should be labeled next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fisher_al.data.folder_images import Decoder
+from fisher_al.data.loaders import LOADERS
+from fisher_al.errors import UserError
+from fisher_al.files.locks import BusyError, hold
+from fisher_al.files.storage import save_json
+from fisher_al.labeling.backbone import Backbone
+from fisher_al.labeling.cache import open_cache
+from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
+from fisher_al.labeling.embedding import Embedder, embed
+from fisher_al.labeling.outputs import cards_of, write_head, write_predictions, write_round
+from fisher_al.labeling.report import report
+from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick
+
+# What the round was asked for is written first, what it found last.
+SETTINGS, REPORT = "round.json", "report.json"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where images and labels are; labels : files of answers."""
+
+    pool: Path
+    validation: Path
+    labels: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images become features: the network, what decodes for it, and where that runs.
+
+    cache : folder of the features. processes : how many share the work.
+    """
+
+    backbone: Backbone
+    loader: str
+    workers: int
+    device: str
+    processes: int
+    cache: Path
+
+    @property
+    def identity(self) -> str:
+        """What the features depend on besides the images, as the name of a folder."""
+        one = self.backbone
+        inputs = f"{one.crop}/{one.resize}/{one.mean}/{one.std}/{self.loader}"
+        return f"{one.identity.replace(':', '-')}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
+
+    def embedder(self) -> Embedder:
+        """What computes the features, of files by their absolute paths."""
+        one = self.backbone
+        load = LOADERS[self.loader]
+        decoder = Decoder(Path("/"), one.crop, one.resize, load, one.mean, one.std, self.workers)
+        return Embedder(one.tapped(), decoder, self.device, self.processes)
+
+
+@contextmanager
+def known_images(catalogue: Catalogue, reading: Reading) -> Iterator[tuple[Catalogue, Knowledge]]:
+    """Embed what is not in the cache yet; yield what can be read of the catalogue, and that by numbers."""
+    with open_cache(reading.cache, reading.identity, reading.backbone.width) as cache:
+        paths = catalogue.paths()
+        rows, reasons = embed(reading.embedder(), paths, cache)
+        by_path = dict(zip(paths, rows.tolist(), strict=True))
+        readable = without_unreadable(catalogue, reasons)
+        yield readable, knowledge(readable, by_path, cache.rows())
+
+
+def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path) -> dict[str, Any]:
+    """Pick, and write the files of the round into `out`.
+
+    The same request again gives what is there; one that was interrupted goes on.
+    Returns: the report.
+    Raises: UserError for what is wrong with the sources, or if `out` holds something else.
+    """
+    start = time.monotonic()
+    catalogue = read_catalogue(sources.pool, sources.validation, sources.labels)
+    settings = _settings(sources, reading, strategy, catalogue)
+    require_own(out, settings)
+    try:
+        with hold(out / "round.lock"):
+            if (out / REPORT).is_file():
+                return json.loads((out / REPORT).read_text())
+            save_json(settings, out / SETTINGS)
+            return _run(catalogue, reading, strategy, out, start)
+    except BusyError as error:
+        raise UserError(f"{out}: another process works on this round; wait for it") from error
+
+
+def _run(
+    catalogue: Catalogue, reading: Reading, strategy: Strategy, out: Path, start: float
+) -> dict[str, Any]:
+    with known_images(catalogue, reading) as (readable, known):
+        embedded = time.monotonic()
+        fitted = fit(known, strategy)
+        picks = pick(known, fitted, strategy)
+        numbers = report(readable, known, strategy, fitted, picks)
+        picked = time.monotonic()
+        cards = cards_of(readable, known, fitted, picks)
+        write_round(out, readable, cards, picks, out.resolve().name)
+        if fitted.head is not None:
+            write_head(out / "head.pt", fitted.head, readable.classes, reading.backbone)
+            write_predictions(out / "predictions.csv", readable, known, fitted.head)
+    numbers["seconds"] = {
+        "reading and embedding": round(embedded - start, 1),
+        "head and picks": round(picked - embedded, 1),
+        "files": round(time.monotonic() - picked, 1),
+    }
+    save_json(numbers, out / REPORT)
+    return numbers
+
+
+def _settings(sources: Sources, reading: Reading, strategy: Strategy, catalogue: Catalogue) -> dict[str, Any]:
+    """What the picks depend on, as JSON has it."""
+    return {
+        "pool": str(sources.pool.resolve()),
+        "images of the pool": _fingerprint(catalogue.pool),
+        "validation": _fingerprint(f"{key}\0{label}" for key, label in catalogue.validation.items()),
+        "labels": _fingerprint(f"{key}\0{label}" for key, label in catalogue.labels.items()),
+        "skipped": _fingerprint(catalogue.left_out),
+        "network": reading.identity,
+        **asdict(strategy),
+    }
+
+
+def _fingerprint(lines: Sequence[str] | Iterator[str]) -> str:
+    digest, count = hashlib.sha256(), 0
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+        count += 1
+    return f"{count:,} of {digest.hexdigest()[:12]}"
+
+
+def require_own(out: Path, settings: Mapping[str, Any]) -> None:
+    """Raise UserError unless the folder is new, empty, or of these settings."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; name a folder")
+    if not out.is_dir() or not any(entry.name != "round.lock" for entry in out.iterdir()):
+        return
+    path = out / SETTINGS
+    if not path.is_file():
+        raise UserError(f"--out {out}: holds other files; name a new folder")
+    try:
+        recorded = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: broken; name a new folder with --out") from error
+    for name, value in settings.items():
+        if recorded.get(name) != value:
+            raise UserError(
+                f"--out {out}: holds a round with {name} {recorded.get(name)}, now {value}; name a new folder"
+            )
