@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from fisher_al.commands.label import label_main
 from fisher_al.commands.pick import pick_main
 from fisher_al.commands.scripts import run_script
+from fisher_al.commands.simulate import simulate_main
 from fisher_al.errors import UserError
 
 COMMANDS = {
     "pick": (pick_main, "images and a few labels in, what to label next out"),
+    "simulate": (simulate_main, "try methods on a pool whose labels are known"),
     "label": (label_main, "open the labeling page of a round"),
 }
 

@@ -69,7 +69,7 @@ class TargetOptions:
     hold_validation: bool = switch(
         "--hold-validation", "match validation images, and do not train on them: the paper's rule"
     )
-    most_similar: float = option(
+    near_duplicate: float = option(
         "--near-duplicate",
         type=similarity,
         default=0.98,
@@ -106,7 +106,9 @@ def pick_main(arguments: Sequence[str]) -> None:
     numbers = run_round(
         Sources(options.pool, options.validation, options.labels),
         reading,
-        Strategy(options.method, options.budget, options.hold_validation, options.most_similar, options.seed),
+        Strategy(
+            options.method, options.budget, options.hold_validation, options.near_duplicate, options.seed
+        ),
         options.out,
     )
     print(summary(numbers))

@@ -59,14 +59,14 @@ class Knowledge:
 @dataclass(frozen=True)
 class Strategy:
     """How to pick. method : one of `ON_FEATURES`. budget : how many. hold_validation : match validation
-    images, and do not train on them (the paper's rule). most_similar : cosine similarity of features above
+    images, and do not train on them (the paper's rule). near_duplicate : cosine similarity of features above
     which an image counts as a near-duplicate of one that is labeled or picked.
     """
 
     method: str
     budget: int
     hold_validation: bool = False
-    most_similar: float = 1.0
+    near_duplicate: float = 1.0
     seed: int = 0
 
 
@@ -201,7 +201,7 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
 
 def _without_near_duplicates(known: Knowledge, positions: Tensor, strategy: Strategy) -> Tensor:
     """Which of the picks (n,) are no near-duplicate of one that is labeled, or of an earlier one."""
-    if strategy.most_similar >= 1:
+    if strategy.near_duplicate >= 1:
         return torch.arange(len(positions))
     picked, labeled = (
         F.normalize(torch.from_numpy(known.features_of(known.pool[some])), dim=1)
@@ -209,8 +209,8 @@ def _without_near_duplicates(known: Knowledge, positions: Tensor, strategy: Stra
     )
     is_new = torch.ones(len(positions), dtype=torch.bool)
     for block in labeled.split(ROWS_AT_ONCE):
-        is_new &= (picked @ block.T <= strategy.most_similar).all(1)
-    similar = picked @ picked.T > strategy.most_similar
+        is_new &= (picked @ block.T <= strategy.near_duplicate).all(1)
+    similar = picked @ picked.T > strategy.near_duplicate
     kept: list[int] = []
     for i in range(len(positions)):
         if is_new[i] and not similar[i, kept].any():

@@ -1,6 +1,9 @@
 """Figures: accuracy curves in the layout of the paper."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +43,7 @@ def plot_curves(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for curve in curves:
-        _draw(axes, curve)
+        _draw(axes, _line_of(curve))
         if with_paper:
             _draw_published(axes, curve)
     first = curves[0].chain
@@ -57,6 +60,21 @@ def plot_curves(
         figure.legend(loc="outside right center", handlelength=3)
     else:
         axes.legend(loc="lower right", handlelength=3)
+    _save(figure, paths)
+
+
+def plot_panels(panels: Mapping[str, Sequence[Line]], x_label: str, paths: Sequence[Path]) -> None:
+    """Draw lines side by side, one set of axes per title; all have the lines of the same names."""
+    figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, lines) in zip(row, panels.items(), strict=True):
+        for line in lines:
+            _draw(axes, line)
+        axes.set_title(title)
+        axes.set_xlabel(x_label)
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", handlelength=3)
     _save(figure, paths)
 
 
@@ -87,21 +105,48 @@ def _save(figure: Figure, paths: Sequence[Path]) -> None:
             figure.savefig(temporary, dpi=150)
 
 
-def _draw(axes: Axes, curve: Curve) -> None:
+@dataclass(frozen=True)
+class Line:
+    """Mean and deviation over x, with how they are drawn; `hollow` markers are white inside."""
+
+    label: str
+    x: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    color: str
+    marker: str
+    style: str | tuple = "-"
+    hollow: bool = False
+
+
+def _line_of(curve: Curve) -> Line:
     reached = curve.counts > 0
     spread = curve.std.copy()
     spread[curve.counts < 2] = 0
     method = curve.chain.method
-    axes.errorbar(
-        curve.percent[reached],
-        curve.mean[reached],
-        yerr=spread[reached],
+    return Line(
         label=curve.label,
+        x=curve.percent[reached],
+        mean=curve.mean[reached],
+        deviation=spread[reached],
         color=method.color,
         marker=method.marker,
-        markerfacecolor=method.color if curve.chain.layout.pretrained else "white",
-        linestyle=_line_style(curve),
-        markersize=5 if curve.chain.layout.pretrained else 6.5,
+        style=_line_style(curve),
+        hollow=not curve.chain.layout.pretrained,
+    )
+
+
+def _draw(axes: Axes, line: Line) -> None:
+    axes.errorbar(
+        line.x,
+        line.mean,
+        yerr=line.deviation,
+        label=line.label,
+        color=line.color,
+        marker=line.marker,
+        markerfacecolor="white" if line.hollow else line.color,
+        linestyle=line.style,
+        markersize=6.5 if line.hollow else 5,
         linewidth=1.4,
         capsize=2.5,
         elinewidth=0.9,

@@ -1,0 +1,192 @@
+"""What `fisher-al simulate` does: rounds on images that are labeled already, by several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from tqdm import tqdm
+
+from fisher_al.commands.options import ComputeOptions
+from fisher_al.commands.parsing import Parser, count, iterations, members, option
+from fisher_al.commands.pick import NetworkOptions, TargetOptions
+from fisher_al.commands.scripts import announce
+from fisher_al.data.features import Features
+from fisher_al.errors import UserError
+from fisher_al.labeling.answers import read_validation
+from fisher_al.labeling.catalogue import Catalogue, read_catalogue, spared
+from fisher_al.labeling.pool import Pool
+from fisher_al.labeling.round import known_images
+from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy
+from fisher_al.labeling.simulation import Answers, Point, rarest_half, simulate
+from fisher_al.labeling.tables import write_rows
+from fisher_al.method.registry import METHODS
+from fisher_al.results.plotting import Line, plot_panels
+
+COMPARED = ("random", "margin", "gradFmap")
+
+# Field of a point, and what its panel and column are called.
+MEASURES = {
+    "accuracy": "accuracy, %",
+    "balanced_accuracy": "balanced accuracy, %",
+    "rare_recall": "recall of the rarest classes, %",
+    "rare_picks": "rarest classes among the picks, %",
+}
+
+
+@dataclass(frozen=True)
+class SimulateOptions(NetworkOptions, ComputeOptions, TargetOptions):
+    """what to simulate"""
+
+    pool: Path = option("pool", type=Path, metavar="POOL", help="folder of images, or a file that lists them")
+    oracle: tuple[Path, ...] = option(
+        "--oracle", type=Path, nargs="+", required=True, help="labels of the pool: CSV, folder, Label Studio"
+    )
+    validation: Path = option(
+        "--validation", type=Path, required=True, help="labeled images of all classes, as in `pick`"
+    )
+    test: Path | None = option(
+        "--test", type=Path, help="labeled images that score (default: the pool's without a label yet)"
+    )
+    budget: int = option("--budget", type=count, required=True, help="labels in every round")
+    rounds: int = option("--rounds", type=iterations, default=8, help="how many rounds")
+    seeds: int = option("--seeds", type=members, default=3, help="how often, by other random choices")
+    methods: tuple[str, ...] = option(
+        "--methods", nargs="+", choices=list(ON_FEATURES), default=COMPARED, help="ways to pick"
+    )
+    out: Path = option("--out", type=Path, required=True, help="folder for curves.csv and the figure")
+
+
+def simulate_main(arguments: Sequence[str]) -> None:
+    """`fisher-al simulate`: curves of several methods on a labeled pool."""
+    parser = Parser("Try methods on images that are labeled already.", prog="fisher-al simulate")
+    parser.add_options(SimulateOptions)
+    options = parser.read(SimulateOptions, parser.parse_args(arguments))
+    reading = options.reading(options.out, options.gpu)
+    announce(reading.device)
+    catalogue, test = _read(options)
+    with known_images(catalogue, reading) as (readable, images):
+        known, answers = _divide(readable, images, test)
+        needed, there = options.rounds * options.budget, len(known.pool)
+        if needed > there:
+            raise UserError(
+                f"--budget {options.budget}: {options.rounds} rounds need {needed} labels, but the oracle "
+                f"knows {there} images of the pool; choose a smaller one, or fewer --rounds"
+            )
+        points = _run(known, answers, options)
+    write_rows(
+        options.out / "curves.csv",
+        [field.name for field in fields(Point)],
+        (list(asdict(point).values()) for point in points),
+    )
+    rare = ", ".join(readable.classes[number] for number in answers.rare.tolist())
+    print(f"rarest classes: {rare}")
+    print(
+        tabulate(
+            _table(points, options.methods),
+            headers=("method", "labels", *MEASURES.values()),
+            disable_numparse=True,
+        )
+    )
+    files = [options.out / f"curves.{suffix}" for suffix in ("png", "pdf")]
+    panels = {title: _lines(points, options.methods, name) for name, title in MEASURES.items()}
+    plot_panels(panels, "labels", files)
+    print(f"\n{options.out}: curves.csv, curves.png, curves.pdf")
+
+
+def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
+    """The images, those that test being among the validation images, and which these are."""
+    catalogue = read_catalogue(options.pool, options.validation, options.oracle)
+    if options.test is None:
+        return catalogue, frozenset()
+    test = read_validation(options.test, Pool(catalogue.root, catalogue.pool, {}))
+    if both := sorted(test.keys() & catalogue.validation.keys()):
+        raise UserError(f"--test {options.test}: '{both[0]}' is a validation image, too; take it out of one")
+    if unknown := sorted(set(test.values()) - set(catalogue.classes)):
+        raise UserError(
+            f"--test {options.test}: class '{unknown[0]}' is none of the oracle's or validation's"
+        )
+    joined = replace(
+        catalogue,
+        pool=[key for key in catalogue.pool if key not in test],
+        labels={key: label for key, label in catalogue.labels.items() if key not in test},
+        validation={**catalogue.validation, **test},
+    )
+    return joined, frozenset(test)
+
+
+def _divide(catalogue: Catalogue, images: Knowledge, test: frozenset[str]) -> tuple[Knowledge, Answers]:
+    """What is known before the first round, and what the oracle knows, which the pool is limited to."""
+    tests = torch.tensor([key in test for key in catalogue.validation], dtype=torch.bool)
+    validation = {key: label for key, label in catalogue.validation.items() if key not in test}
+    empty = torch.empty(0, dtype=torch.long)
+    known = replace(
+        images,
+        pool=images.pool[images.labeled],
+        validation=images.validation[~tests],
+        validation_labels=images.validation_labels[~tests],
+        spared=spared(validation),
+        labeled=empty,
+        labels=empty,
+        left_out=empty,
+    )
+    scored = (
+        Features(images.rows, images.validation[tests], images.validation_labels[tests]) if test else None
+    )
+    return known, Answers(images.labels, rarest_half(images.labels, images.num_classes), scored)
+
+
+def _run(known: Knowledge, answers: Answers, options: SimulateOptions) -> list[Point]:
+    """Every method with every seed."""
+    points: list[Point] = []
+    total = len(options.methods) * options.seeds * (options.rounds + 1)
+    with tqdm(total=total, desc="simulating", unit="round", delay=1) as bar:
+        for method in options.methods:
+            for seed in range(options.seed, options.seed + options.seeds):
+                strategy = Strategy(
+                    method, options.budget, options.hold_validation, options.near_duplicate, seed
+                )
+                points += simulate(known, answers, strategy, options.rounds, bar.update)
+    return points
+
+
+def _statistics(points: Sequence[Point], method: str, name: str) -> list[tuple[int, float, float]]:
+    """Labels, mean and deviation over seeds, in percent, after every round; where there is a number."""
+    by_labels: dict[int, list[float]] = {}
+    for point in points:
+        if point.method == method:
+            by_labels.setdefault(point.labels, []).append(100 * getattr(point, name))
+    return [
+        (labels, float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
+        for labels, values in sorted(by_labels.items())
+        if np.isfinite(values).all()
+    ]
+
+
+def _table(points: Sequence[Point], methods: Sequence[str]) -> list[list[object]]:
+    """Means and deviations of every method after its last round, under the validation images alone."""
+    first = [p for p in points if p.labels == 0 and p.method == methods[0]]
+    rows: list[list[object]] = [["no picks", 0, *_cells(first, methods[0])]] if first else []
+    last = max(point.labels for point in points)
+    for method in methods:
+        rows.append([method, last, *_cells([p for p in points if p.labels == last], method)])
+    return rows
+
+
+def _cells(points: Sequence[Point], method: str) -> list[str]:
+    found = [_statistics(points, method, name) for name in MEASURES]
+    return [f"{some[0][1]:.1f} ± {some[0][2]:.1f}" if some else "" for some in found]
+
+
+def _lines(points: Sequence[Point], methods: Sequence[str], name: str) -> list[Line]:
+    lines = []
+    for method in methods:
+        if found := _statistics(points, method, name):
+            labels, mean, deviation = (np.array(column) for column in zip(*found, strict=True))
+            shown = METHODS[method]
+            lines.append(Line(shown.notation, labels, mean, deviation, shown.color, shown.marker))
+    return lines
