@@ -45,6 +45,14 @@ class NetworkOptions:
         "--workers", type=count, help="threads (torchvision: processes) that decode (default: all cores)"
     )
     nproc: int = option("--nproc", type=count, default=1, help="processes that share the work, one GPU each")
+    scales: tuple[str, ...] = option(
+        "--scales",
+        nargs="+",
+        default=(),
+        metavar="LAYER",
+        help="layers to compare, such as layer3 pooled: gradients go through the network, for every image "
+        "and round (default: pooled, in closed form)",
+    )
     cache: Path | None = option(
         "--cache", type=Path, help="folder that keeps the features (default: features/ beside --out)"
     )
@@ -59,6 +67,7 @@ class NetworkOptions:
             device=choose_device(gpu),
             processes=self.nproc,
             cache=self.cache or out.absolute().parent / "features",
+            scales=self.scales,
         )
 
 

@@ -64,7 +64,7 @@ class SimulateOptions(NetworkOptions, ComputeOptions, TargetOptions):
 def simulate_main(arguments: Sequence[str]) -> None:
     """`fisher-al simulate`: curves of several methods on a labeled pool."""
     parser = Parser("Try methods on images that are labeled already.", prog="fisher-al simulate")
-    parser.add_options(SimulateOptions)
+    parser.add_options(SimulateOptions, without=("scales",))
     options = parser.read(SimulateOptions, parser.parse_args(arguments))
     reading = options.reading(options.out, options.gpu)
     announce(reading.device)

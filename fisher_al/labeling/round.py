@@ -19,10 +19,12 @@ from fisher_al.files.storage import save_json
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.cache import open_cache
 from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
+from fisher_al.labeling.deeper import Deeper, widths_of
 from fisher_al.labeling.embedding import Embedder, embed
 from fisher_al.labeling.outputs import cards_of, write_head, write_predictions, write_round
 from fisher_al.labeling.report import report
 from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick
+from fisher_al.method.tapped import POOLED
 
 # What the round was asked for is written first, what it found last.
 SETTINGS, REPORT = "round.json", "report.json"
@@ -41,7 +43,8 @@ class Sources:
 class Reading:
     """How images become features: the network, what decodes for it, and where that runs.
 
-    cache : folder of the features. processes : how many share the work.
+    cache : folder of the features. processes : how many share the work. scales : layers that descriptors
+    have, the pooled features alone where none are named.
     """
 
     backbone: Backbone
@@ -50,6 +53,7 @@ class Reading:
     device: str
     processes: int
     cache: Path
+    scales: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -58,12 +62,30 @@ class Reading:
         inputs = f"{one.crop}/{one.resize}/{one.mean}/{one.std}/{self.loader}"
         return f"{one.identity.replace(':', '-')}-{hashlib.sha256(inputs.encode()).hexdigest()[:8]}"
 
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes files by their absolute paths."""
+        one, load = self.backbone, LOADERS[self.loader]
+        return Decoder(Path("/"), one.crop, one.resize, load, one.mean, one.std, self.workers)
+
     def embedder(self) -> Embedder:
-        """What computes the features, of files by their absolute paths."""
-        one = self.backbone
-        load = LOADERS[self.loader]
-        decoder = Decoder(Path("/"), one.crop, one.resize, load, one.mean, one.std, self.workers)
-        return Embedder(one.tapped(), decoder, self.device, self.processes)
+        """What computes the features."""
+        return Embedder(self.backbone.tapped(), self.decoder, self.device, self.processes)
+
+    def deeper(self, catalogue: Catalogue) -> Deeper | None:
+        """The images for descriptors of several layers, where they are asked for."""
+        if not self.scales or self.scales == (POOLED,):
+            return None
+        paths, count = catalogue.paths(), len(catalogue.pool)
+        return Deeper(
+            backbone=self.backbone,
+            widths=widths_of(self.backbone, self.scales),
+            decoder=self.decoder,
+            device=self.device,
+            pool=paths[:count],
+            validation=paths[count:],
+            scratch=self.cache / self.identity / "descriptors.pt",
+        )
 
 
 @contextmanager
@@ -104,7 +126,7 @@ def _run(
     with known_images(catalogue, reading) as (readable, known):
         embedded = time.monotonic()
         fitted = fit(known, strategy)
-        picks = pick(known, fitted, strategy)
+        picks = pick(known, fitted, strategy, reading.deeper(readable))
         numbers = report(readable, known, strategy, fitted, picks)
         picked = time.monotonic()
         cards = cards_of(readable, known, fitted, picks)
@@ -130,6 +152,7 @@ def _settings(sources: Sources, reading: Reading, strategy: Strategy, catalogue:
         "labels": _fingerprint(f"{key}\0{label}" for key, label in catalogue.labels.items()),
         "skipped": _fingerprint(catalogue.left_out),
         "network": reading.identity,
+        "scales": list(reading.scales),
         **asdict(strategy),
     }
 

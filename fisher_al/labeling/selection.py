@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
+from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.head import cross_fitted, fit_head
 from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
-from fisher_al.method.descriptors import Described
 from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
 from fisher_al.method.linear_head import LinearHead
 from fisher_al.method.registry import METHODS
@@ -116,8 +116,8 @@ def fit(known: Knowledge, strategy: Strategy) -> Fitted:
     return Fitted(head, probabilities)
 
 
-def pick(known: Knowledge, fitted: Fitted, strategy: Strategy) -> Picks:
-    """Choose what to label next.
+def pick(known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | None = None) -> Picks:
+    """Choose what to label next; with descriptors of several layers where `deeper` has them.
 
     Raises: UserError if fewer than the budget are left.
     """
@@ -127,7 +127,7 @@ def pick(known: Knowledge, fitted: Fitted, strategy: Strategy) -> Picks:
         raise UserError(f"--budget {strategy.budget}: only {left} images of the pool are left to pick from")
     count, passed = strategy.budget, 0
     while True:
-        picks = _ask(known, fitted, strategy, unavailable, count)
+        picks = _ask(known, fitted, strategy, deeper, unavailable, count)
         kept = _without_near_duplicates(known, picks.positions, strategy)
         passed = len(picks.positions) - len(kept)
         if len(kept) >= strategy.budget or count == left:
@@ -142,18 +142,30 @@ def pick(known: Knowledge, fitted: Fitted, strategy: Strategy) -> Picks:
     )
 
 
-def _ask(known: Knowledge, fitted: Fitted, strategy: Strategy, unavailable: Tensor, count: int) -> Picks:
+def _ask(
+    known: Knowledge,
+    fitted: Fitted,
+    strategy: Strategy,
+    deeper: Deeper | None,
+    unavailable: Tensor,
+    count: int,
+) -> Picks:
     """The method's first `count` picks."""
     method = _method(strategy, fitted)
     iteration, matchable = _iteration(known, fitted, strategy)
     if isinstance(method, KernelMethod):
+        if deeper is not None and fitted.head is not None:
+            iteration = deeper.look_deeper(iteration, fitted.head, matchable)
         description = method.describe(iteration, 0)
-        assert isinstance(description.pool, Described)
-        described = Descriptors([description.pool], description.validation)
+        pool = description.pool
+        if deeper is not None and iteration.scales != (POOLED,):
+            pool = deeper.keep(pool)
+        described = Descriptors([pool], description.validation)
         targets = method.targets(iteration)
         matches = method.matches(iteration, unavailable, described, targets, count)
+        widths = [iteration.load_network(0).scales[name] for name in iteration.scales]
         parts = 1 if method.compared == 0 else 2
-        most = parts * (known.rows.shape[1] - 1)  # an image's similarity with itself
+        most = parts * sum(width - 1 for width in widths)  # an image's similarity with itself
         return Picks(matches.candidates, matches.similarity / most, matchable[matches.centres])
     iteration = replace(iteration, budget=count)
     described = Descriptors()
