@@ -15,7 +15,9 @@ ODD_NAMES = (
 
 
 def test_folders_are_searched_to_the_bottom_in_order_of_names(tmp_path):
-    touch(*(tmp_path / name for name in ("b/z.JPG", "b/c/d/y.jpeg", "a/x.Png", "top.webp", "a/w.tiff", "v.bmp")))
+    touch(
+        *(tmp_path / name for name in ("b/z.JPG", "b/c/d/y.jpeg", "a/x.Png", "top.webp", "a/w.tiff", "v.bmp"))
+    )
     assert find_pool(tmp_path).keys == ["top.webp", "v.bmp", "a/w.tiff", "a/x.Png", "b/z.JPG", "b/c/d/y.jpeg"]
 
 
@@ -67,7 +69,9 @@ def test_a_list_gives_each_image_once_relative_to_itself(kind, tmp_path):
     assert pool.passed_over == {"gone.jpg": "not found"}
 
 
-@pytest.mark.parametrize(("kind", "unlisted"), [("txt", {"two\nlines.jpg", "carriage\rreturn.jpg"}), ("csv", set())])
+@pytest.mark.parametrize(
+    ("kind", "unlisted"), [("txt", {"two\nlines.jpg", "carriage\rreturn.jpg"}), ("csv", set())]
+)
 def test_a_list_holds_odd_names(kind, unlisted, tmp_path):
     touch(*(tmp_path / name for name in ODD_NAMES))
     names = [name for name in ODD_NAMES if name not in unlisted]
@@ -104,6 +108,9 @@ def test_a_list_that_is_none_is_named(content, name, told, tmp_path):
 
 
 def test_no_pool_is_one_line(tmp_path):
-    for path, told in ((tmp_path, "no images in it"), (tmp_path / "gone", "not found; give a folder of images")):
+    for path, told in (
+        (tmp_path, "no images in it"),
+        (tmp_path / "gone", "not found; give a folder of images"),
+    ):
         with pytest.raises(UserError, match=told):
             find_pool(path)

@@ -47,7 +47,14 @@ def test_a_table_may_be_part_answered_and_have_other_columns(pool, tmp_path):
 
 
 def test_a_table_from_a_spreadsheet_is_read(pool, tmp_path):
-    lines = ["filepath,label", 'a/x.jpg,"say ""cat"""', '"b/with, comma.jpg","two', 'lines"', "", "a/y.jpg,dog"]
+    lines = [
+        "filepath,label",
+        'a/x.jpg,"say ""cat"""',
+        '"b/with, comma.jpg","two',
+        'lines"',
+        "",
+        "a/y.jpg,dog",
+    ]
     (tmp_path / "labels.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
     found = labels_of(pool, tmp_path / "labels.csv")
     assert found == {"a/x.jpg": 'say "cat"', KEYS[3]: "two\r\nlines", "a/y.jpg": "dog"}
@@ -62,7 +69,9 @@ def test_several_files_add_up_and_may_agree(pool, tmp_path):
 def test_two_labels_of_an_image_are_told_with_both_files_and_lines(pool, tmp_path):
     first = write_csv(tmp_path / "1.csv", COLUMNS, [("a/y.jpg", "dog"), ("a/x.jpg", "cat")])
     second = write_csv(tmp_path / "2.csv", COLUMNS, [("../pool/a/x.jpg", "skip")])
-    with pytest.raises(UserError, match=r"'a/x\.jpg' is 'cat' in .*1\.csv, line 3, and 'skip' in .*2\.csv, line 2"):
+    with pytest.raises(
+        UserError, match=r"'a/x\.jpg' is 'cat' in .*1\.csv, line 3, and 'skip' in .*2\.csv, line 2"
+    ):
         labels_of(pool, first, second)
     with pytest.raises(UserError, match=r"1\.csv, line 2, and 'ant' in .*1\.csv, line 4"):
         labels_of(pool, write_csv(first, COLUMNS, [("a/y.jpg", "dog"), ("a/x.jpg", ""), ("a/y.jpg", "ant")]))
@@ -112,7 +121,9 @@ def test_a_file_that_holds_no_labels_is_named(name, content, told, pool, tmp_pat
         read_validation(tmp_path / name, pool)
 
 
-texts = st.text(st.sampled_from([*"a,\"\r\n\t ;'\\=", "\u2028", "\x85", "\ufeff", "é", "🐱", "\0"]), max_size=8)
+texts = st.text(
+    st.sampled_from([*"a,\"\r\n\t ;'\\=", "\u2028", "\x85", "\ufeff", "é", "🐱", "\0"]), max_size=8
+)
 
 
 @examples(60)
@@ -128,7 +139,15 @@ def test_a_table_is_read_as_it_was_written(tmp_path_factory, rows, columns):
 
 
 def test_folders_of_classes_may_be_nested_and_lie_outside_of_the_pool(pool, tmp_path):
-    names = ("cat/1.jpg", "cat/more/2.PNG", "cat/.3.jpg", ".git/4.jpg", "cat/.git/5.jpg", "dog/notes.txt", "6.jpg")
+    names = (
+        "cat/1.jpg",
+        "cat/more/2.PNG",
+        "cat/.3.jpg",
+        ".git/4.jpg",
+        "cat/.git/5.jpg",
+        "dog/notes.txt",
+        "6.jpg",
+    )
     touch(*(tmp_path / "known" / name for name in (*names, "two words/7.jpg")))
     expected = {"cat/1.jpg": "cat", "cat/more/2.PNG": "cat", "two words/7.jpg": "two words"}
     expected = {str(tmp_path / "known" / name): label for name, label in expected.items()}
@@ -147,7 +166,9 @@ def test_a_folder_names_its_class_as_a_table_does(pool, tmp_path):
 
 @pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9/1.jpg"), os.fsdecode(b"cat/caf\xe9.jpg")])
 def test_names_that_are_no_utf8_are_told_before_anything_is_computed(name, pool, tmp_path):
-    touch(tmp_path / "known" / name, tmp_path / "known" / "dog" / "2.jpg", tmp_path / "known" / "ant" / "2.jpg")
+    touch(
+        tmp_path / "known" / name, tmp_path / "known" / "dog" / "2.jpg", tmp_path / "known" / "ant" / "2.jpg"
+    )
     with pytest.raises(UserError, match="no UTF-8; rename it"):
         read_validation(tmp_path / "known", pool)
     with pytest.raises(UserError, match="no UTF-8; rename it"):
@@ -159,7 +180,9 @@ def test_names_that_are_no_utf8_are_told_before_anything_is_computed(name, pool,
 
 def test_validation_images_start_at_their_file_then_at_the_pool(pool, tmp_path):
     touch(tmp_path / "a/x.jpg")  # as there is one in the pool
-    path = write_csv(tmp_path / "v.csv", COLUMNS, [("a/x.jpg", "cat"), ("a/y.jpg", "dog"), ("b/x.jpg", "skip")])
+    path = write_csv(
+        tmp_path / "v.csv", COLUMNS, [("a/x.jpg", "cat"), ("a/y.jpg", "dog"), ("b/x.jpg", "skip")]
+    )
     assert read_validation(path, pool) == {str(tmp_path / "a/x.jpg"): "cat", "a/y.jpg": "dog"}
 
 
@@ -181,7 +204,9 @@ def test_validation_that_cannot_serve_is_told(rows, told, pool, tmp_path):
 
 def test_validation_images_leave_the_pool_and_are_counted(pool, tmp_path):
     validation = write_csv(tmp_path / "v.csv", COLUMNS, [("pool/a/x.jpg", "cat"), ("pool/b/x.jpg", "dog")])
-    labels = write_csv(tmp_path / "l.csv", COLUMNS, [("a/x.jpg", "cat"), ("b/x.jpg", "skip"), ("a/y.jpg", "ant")])
+    labels = write_csv(
+        tmp_path / "l.csv", COLUMNS, [("a/x.jpg", "cat"), ("b/x.jpg", "skip"), ("a/y.jpg", "ant")]
+    )
     found = read_catalogue(pool.root, validation, [labels])
     assert (found.pool, found.shared) == (["a/y.jpg", "b/with, comma.jpg"], 2)
     assert (found.validation, found.labels) == ({"a/x.jpg": "cat", "b/x.jpg": "dog"}, {"a/y.jpg": "ant"})
@@ -237,7 +262,10 @@ def test_a_json_min_export_is_read(pool, tmp_path):
 @pytest.mark.parametrize("label", ["choice", "label"])
 def test_a_csv_export_is_read(label, pool, tmp_path):
     columns = ("annotation_id", "annotator", label, "created_at", "id", "image", "lead_time")
-    rows = [(4, 1, "cat", "2026-01-01", 1, "/data/upload/1/deadbeef-y.jpg", 2.5), (5, 1, "", "", 2, "b/x.jpg", 1)]
+    rows = [
+        (4, 1, "cat", "2026-01-01", 1, "/data/upload/1/deadbeef-y.jpg", 2.5),
+        (5, 1, "", "", 2, "b/x.jpg", 1),
+    ]
     assert labels_of(pool, write_csv(tmp_path / "export.csv", columns, rows)) == {"a/y.jpg": "cat"}
 
 
@@ -249,7 +277,9 @@ def test_several_choices_are_refused_with_their_task(form, pool, tmp_path):
         path = write_csv(tmp_path / "x.csv", columns, [(1, '{"choices": ["cat", "dog"]}', "a/x.jpg")])
     else:
         task = annotated("a/x.jpg", choice("cat", "dog"))
-        path = write_json(tmp_path / "x.json", [task if form == "json" else {"image": "a/x.jpg", "choice": several}])
+        path = write_json(
+            tmp_path / "x.json", [task if form == "json" else {"image": "a/x.jpg", "choice": several}]
+        )
     with pytest.raises(UserError, match=r"x\.(csv|json), (task|line) .*2 choices; an image has one class"):
         labels_of(pool, path)
 
@@ -282,7 +312,8 @@ junk = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=2),
         st.dictionaries(
-            st.sampled_from(["data", "image", "annotations", "result", "value", "choices", "choice", "id"]), inner
+            st.sampled_from(["data", "image", "annotations", "result", "value", "choices", "choice", "id"]),
+            inner,
         ),
     ),
     max_leaves=8,

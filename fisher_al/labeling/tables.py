@@ -10,7 +10,6 @@ from pathlib import Path
 from fisher_al.errors import UserError
 from fisher_al.files.storage import atomic_write
 
-
 csv.field_size_limit(sys.maxsize)
 
 
