@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fisher_al.data.folder_lists import SUFFIXES
 from fisher_al.errors import UserError
 from fisher_al.labeling import label_studio
-from fisher_al.labeling.pool import PATH_COLUMN, Pool, key_of
+from fisher_al.labeling.pool import PATH_COLUMN, Pool, files_below, is_text, key_of
 from fisher_al.labeling.tables import read_rows
 
 LABEL_COLUMN = "label"
@@ -56,7 +56,7 @@ def read_validation(path: Path, pool: Pool) -> dict[str, str]:
     """
     answers = [answer for answer in _read(path, pool, beside_first=True) if answer.label != SKIP]
     for answer in answers:
-        if not (pool.root / answer.key).is_file():
+        if not os.path.isfile(pool.root / answer.key):
             raise UserError(
                 f"{answer.source}: '{answer.key}' not found; relative paths start at {path.parent} or at the "
                 f"pool {pool.root}"
@@ -66,6 +66,13 @@ def read_validation(path: Path, pool: Pool) -> dict[str, str]:
         found = f"only of class '{classes[0]}'" if classes else "none at all"
         raise UserError(f"{path}: labeled images {found}; at least two classes are needed")
     return labels
+
+
+def require_agreement(validation: Path, labels: Sequence[Path], pool: Pool) -> None:
+    """Raise UserError if an image has one label in `validation`, and another in `labels`."""
+    files = [(validation, True), *((path, False) for path in labels)]
+    read = (answer for path, beside_first in files for answer in _read(path, pool, beside_first))
+    _merged(answer for answer in read if answer.label != SKIP)
 
 
 def _read(path: Path, pool: Pool, beside_first: bool) -> Iterator[Answer]:
@@ -81,23 +88,32 @@ def _read(path: Path, pool: Pool, beside_first: bool) -> Iterator[Answer]:
     else:
         raise UserError(f"{path}: labels are read from .csv and .json files, and from folders of classes")
     find = _Finder(pool, path if path.is_dir() else path.parent, beside_first)
-    for name, label, source in written:
-        if label:
-            yield Answer(find(name), label, source)
+    for name, text, source in written:
+        if label := text.strip():
+            key = find(name)
+            if not (is_text(key) and is_text(label)):
+                raise UserError(f"{source}: its name or label is no UTF-8; rename it")
+            yield Answer(key, label, source)
 
 
 def _in_csv(path: Path) -> Iterator[tuple[str, str, str]]:
     """Path, label and source in every row of columns `filepath,label`, or of Label Studio's own."""
-    columns = label_studio.csv_columns(path) or (PATH_COLUMN, LABEL_COLUMN)
+    exported = label_studio.csv_columns(path)
+    columns = exported or (PATH_COLUMN, LABEL_COLUMN)
     for line, row in read_rows(path, columns):
         name, label = (row[column] for column in columns)
-        yield label_studio.path_in(name), label.strip(), f"{path}, line {line}"
+        source = f"{path}, line {line}"
+        if exported:
+            name, label = label_studio.path_in(name), label_studio.label_in(label, source)
+        yield name, label, source
 
 
 def _in_class_folders(path: Path) -> Iterator[tuple[str, str, str]]:
     for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file() and not file.name.startswith("."):
+        if folder.name.startswith("."):
+            continue
+        for file in (folder / name for name in files_below(folder)):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
                 yield os.path.abspath(file), folder.name, str(file)
 
 
@@ -116,7 +132,7 @@ class _Finder:
         beside = key_of(os.path.abspath(self._folder / written), self._root)
         order = (beside, of_pool) if self._beside_first else (of_pool, beside)
         for key in order:
-            if key in self._known or (self._beside_first and (self._root / key).is_file()):
+            if key in self._known or (self._beside_first and os.path.isfile(self._root / key)):
                 return key
         return self._by_its_end(written) or of_pool
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fisher_al.errors import UserError
-from fisher_al.labeling.answers import SKIP, read_labels, read_validation
+from fisher_al.labeling.answers import SKIP, read_labels, read_validation, require_agreement
 from fisher_al.labeling.pool import find_pool
 from fisher_al.labeling.selection import Knowledge
 
@@ -58,12 +58,8 @@ def read_catalogue(pool: Path, validation: Path, labels: Sequence[Path]) -> Cata
     found = find_pool(pool)
     known = read_validation(validation, found)
     answers = read_labels(labels, found)
-    for key in answers.keys() & known.keys():
-        if answers[key] not in (known[key], SKIP):
-            raise UserError(
-                f"'{key}' is '{known[key]}' in {validation}, and '{answers[key]}' in a file of --labels; "
-                "correct one of them"
-            )
+    if any(answers[key] not in (known[key], SKIP) for key in answers.keys() & known.keys()):
+        require_agreement(validation, labels, found)
     own = {key: label for key, label in answers.items() if key not in known}
     in_pool = [key for key in found.keys if key not in known]
     if not in_pool:

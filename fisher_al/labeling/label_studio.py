@@ -5,7 +5,6 @@ Formats: https://labelstud.io/guide/task_format and https://labelstud.io/guide/e
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fisher_al.errors import UserError
 from fisher_al.files.storage import save_json
+from fisher_al.labeling.tables import columns_of
 
 SKIPPED = "skip"
 
@@ -30,7 +30,7 @@ def read_json(path: Path) -> Iterator[tuple[str, str, str]]:
     Raises: UserError if it is none.
     """
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))
+        tasks = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise ValueError("no list of tasks")
     except (ValueError, RecursionError) as error:
@@ -41,27 +41,29 @@ def read_json(path: Path) -> Iterator[tuple[str, str, str]]:
         image = data.get("filepath", data.get("image")) if isinstance(data, dict) else None
         if not isinstance(image, str):
             raise UserError(f"{source}: names no image (data.image)")
-        for label in _labels(task, source):
+        try:
+            labels = _labels(task, source)
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{source}: its annotations are none of Label Studio's") from error
+        for label in labels:
             yield path_in(image), label, source
 
 
 def _labels(task: dict[str, Any], source: str) -> list[str]:
     """What the annotations of a task choose."""
     if "annotations" not in task:
-        choice = task.get("choice", "")
-        return [_one([choice] if isinstance(choice, str) else choice, source)]
+        return [_one(task.get("choice", task.get("label", "")), source)]
     labels = []
     for annotation in task["annotations"] or ():
-        if not isinstance(annotation, dict):
-            raise UserError(f"{source}: its annotations are none of Label Studio's")
-        results = annotation.get("result") or ()
-        values = [result.get("value") for result in results if isinstance(result, dict)]
-        choices = [c for v in values if isinstance(v, dict) for c in v.get("choices") or ()]
+        values = [result.get("value") or {} for result in annotation.get("result") or ()]
+        choices = [choice for value in values for choice in value.get("choices") or ()]
         labels.append(SKIPPED if annotation.get("was_cancelled") else _one(choices, source))
     return labels
 
 
 def _one(choices: Any, source: str) -> str:
+    if isinstance(choices, str):
+        return choices.strip()
     if isinstance(choices, dict):  # several choices of JSON-MIN
         choices = choices.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
@@ -73,18 +75,29 @@ def _one(choices: Any, source: str) -> str:
 
 def csv_columns(path: Path) -> tuple[str, str] | None:
     """Columns of image and label, if this is a CSV export; None for any other table."""
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        columns = next(csv.reader(file), [])
+    columns = columns_of(path)
     label = next((name for name in ("choice", "label") if name in columns), None)
     if label is None or "annotation_id" not in columns:
         return None
     return ("filepath" if "filepath" in columns else "image"), label
 
 
+def label_in(cell: str, source: str) -> str:
+    """The label in a CSV export's cell, where several choices stand as JSON."""
+    try:
+        choices = json.loads(cell) if cell.startswith("{") else cell
+    except (ValueError, RecursionError):
+        choices = cell
+    return _one(choices, source)
+
+
 def path_in(image: str) -> str:
     """The path of a file in what a task names as its image: a path, or one of Label Studio's own URLs."""
     if image.startswith(("/data/", "http://", "https://", "s3://", "gs://")):
-        address = urlsplit(image)
+        try:
+            address = urlsplit(image)
+        except ValueError:
+            return image
         local = parse_qs(address.query).get("d")
         return local[0] if local else unquote(address.path)
     return image

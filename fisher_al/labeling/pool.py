@@ -34,7 +34,7 @@ def find_pool(path: Path) -> Pool:
     Raises: UserError if nothing is there.
     """
     if path.is_dir():
-        root, found = path, _files_below(path)
+        root, found = path, files_below(path)
     elif path.is_file():
         root, found = path.parent, _listed_files(path)
     else:
@@ -58,7 +58,8 @@ def key_of(path: str | Path, root: Path) -> str:
     return os.path.relpath(full, base) if full.startswith(base.rstrip("/") + "/") else full
 
 
-def _files_below(root: Path) -> Iterator[str]:
+def files_below(root: Path) -> Iterator[str]:
+    """Paths relative to `root` of all files below it that are not hidden, in order of their names."""
     for folder, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -70,13 +71,18 @@ def _refuse(error: OSError) -> None:
     raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
+def is_text(name: str) -> bool:
+    """Whether a table in UTF-8 can hold the name of a file or class."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def _listed_files(path: Path) -> Iterator[str]:
     if path.suffix.lower() == ".csv":
         for _, row in read_rows(path, (PATH_COLUMN,)):
             yield key_of(row[PATH_COLUMN], path.parent)
         return
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except ValueError as error:
         raise UserError(f"{path}: not a text of paths, one in every line ({error})") from error
     for line in lines:
@@ -88,7 +94,7 @@ def _unsuitable(path: Path, key: str) -> str | None:
     """Why a file is passed over: "" where it does not look like an image at all; None if it is none of it."""
     if path.suffix.lower() not in SUFFIXES:
         return ""
-    if any("\ud800" <= character <= "\udfff" for character in key):
+    if not is_text(key):
         return "its name is no UTF-8"
     try:
         if not path.exists():

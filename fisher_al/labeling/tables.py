@@ -10,13 +10,23 @@ from pathlib import Path
 from fisher_al.errors import UserError
 from fisher_al.files.storage import atomic_write
 
+csv.field_size_limit(sys.maxsize)
+
+
+def columns_of(path: Path) -> list[str]:
+    """Names in the first row of a CSV file; none where there is none."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        try:
+            return next(csv.reader(file), [])
+        except csv.Error:
+            return []
+
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and cells, by column, of every row of a CSV file in UTF-8.
 
     Raises: UserError if one of `columns` is not there, or a row is no row of the table.
     """
-    csv.field_size_limit(sys.maxsize)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

@@ -1,0 +1,73 @@
+"""What the tests of `fisher-al` share: a small nested pool, validation folders, weights, a round."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from conftest import Outcome, call_main
+from PIL import Image
+
+from fisher_al.commands.main import dispatch
+
+CLASSES = ("ant", "bee", "cat")
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+CROP = 32
+
+
+def fisher_al(*arguments: object) -> Outcome:
+    """Run `fisher-al` in this process."""
+    return call_main(dispatch, *arguments)
+
+
+def save_image(path: Path, seed: int = 0, colour: tuple[int, int, int] = (120, 120, 120)) -> Path:
+    """Noise around a colour, which no other seed gives."""
+    noise = np.random.default_rng(seed).integers(-40, 41, (6, 8, 3))
+    pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).resize((56, 42), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def touch(*paths: Path) -> None:
+    """Files without content, where nothing reads them."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def make_animals(root: Path, in_pool: int = 8, in_validation: int = 5) -> Path:
+    """`pool` nested by day, `validation` in folders of classes, and `truth.csv` for the pool."""
+    rows = []
+    for label, (name, colour) in enumerate(zip(CLASSES, COLOURS, strict=True)):
+        for i in range(in_pool):
+            key = f"day {i % 3}/{name[0]}{i:02d}.png"
+            save_image(root / "pool" / key, 1000 * label + i, colour)
+            rows.append((key, name))
+        for i in range(in_validation):
+            save_image(root / "validation" / name / f"{i}.jpg", 1000 * label + 500 + i, colour)
+    write_csv(root / "truth.csv", ("filepath", "label"), rows)
+    return root
+
+
+def save_weights(path: Path, seed: int = 0) -> Path:
+    """State dict of a ResNet-18 with random weights, in half precision, under a head of seven classes."""
+    torch.manual_seed(seed)
+    state = torchvision.models.resnet18(num_classes=7).state_dict()
+    half = {name: w.half() if w.is_floating_point() else w for name, w in state.items()}
+    torch.save(half, path)
+    return path
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def write_json(path: Path, content: object) -> Path:
+    path.write_text(json.dumps(content))
+    return path
