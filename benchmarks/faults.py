@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 from machine import description
+from record import update
 from tabulate import tabulate
 
 from fisher_al.commands.parsing import Parser, index
 from fisher_al.commands.scripts import run_script
-from fisher_al.files.storage import save_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -62,7 +62,7 @@ def main(arguments):
                 print(rows[-1], flush=True)
     print("\n" + tabulate(rows, headers="keys", tablefmt="github"))
     minutes = round((time.monotonic() - start) / 60, 1)
-    save_json({"machine": description(), "minutes": minutes, "seed": args.seed, "faults": rows}, args.out)
+    update(args.out, machine=description(), minutes=minutes, seed=args.seed, faults=rows)
     print(f"\n{args.out}")
     return 0 if all(row["survived"] == row["tried"] and not row["lost"] for row in rows) else 1
 

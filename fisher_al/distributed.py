@@ -6,12 +6,13 @@ same images whatever the number of processes; the main process alone writes file
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 
 import torch
@@ -23,6 +24,11 @@ from fisher_al.errors import UserError
 # Environment variable: folder of the files, named by rank, in which processes of `running.launcher` tell why
 # they fail.
 FAILURES = "FISHER_AL_FAILURES"
+
+# Environment variable: the process that `running.launcher` runs in.
+LAUNCHER = "FISHER_AL_LAUNCHER"
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 # How long a process that finds another one gone waits to be ended with it.
 GRACE_SECONDS = 5.0
@@ -52,6 +58,8 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return
+    if LAUNCHER in os.environ:
+        end_with_parent(int(os.environ[LAUNCHER]))
     torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python does not hear Ctrl-C while it waits for the others
     try:
@@ -72,6 +80,17 @@ def process_group() -> Iterator[None]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def end_with_parent(parent: int) -> None:
+    """Where it is Linux, have the system end this process with its parent, however that ends.
+
+    One left behind would go on writing the files of a chain that the next run.py waits for, or wait itself.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before that
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -87,3 +88,14 @@ def test_ctrl_c_ends_all_and_a_lost_terminal_does_not_under_nohup(tmp_path):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_no_process_outlives_the_one_that_started_it(tmp_path):
+    process = start(tmp_path, "time.sleep(600)")
+    pids = [int(word) for word in process.stdout.readline().split()]
+    process.kill()
+    process.communicate(timeout=20)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

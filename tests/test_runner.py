@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -227,3 +228,17 @@ def test_ray_is_not_imported_unless_it_is_asked_for():
     code = "import sys, fisher_al.commands.run, fisher_al.commands.plot; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_a_repair_that_is_killed_is_repaired(folder, monkeypatch):
+    options = campaign(folder, "--methods", "none/20")
+    assert call("run.py", *options).code == 0
+    before, layout = snapshot(folder), Layout(folder / "DIGITS", "run0", 10.0)
+    path = layout.descriptors("val", parse_method("none/20", DIGITS))
+    path.write_bytes(path.read_bytes()[:-1000])
+    path.with_name(f".{path.stem}.0123456789ab.tmp.pt").write_bytes(b"what the killed one was writing")
+    with monkeypatch.context() as killed:
+        killed.setattr("fisher_al.running.repair.gen_descr", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert call("run.py", *options, "--repair").code == 130
+    assert call("run.py", *options, "--repair").code == 0
+    assert snapshot(folder) == before

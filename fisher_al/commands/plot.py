@@ -16,6 +16,7 @@ from fisher_al.commands.scripts import Datasets, parse
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, PaperFigure
 from fisher_al.files.layout import format_ratio
+from fisher_al.files.locks import sole_writer
 from fisher_al.results.comparison import (
     COMPARISON_HEADER,
     comparison_table,
@@ -97,8 +98,9 @@ def _draw_costs(experiment: Experiment, options: PlotOptions) -> None:
         folder = options.out or options.data_folder(experiment.name) / "figures"
         stem = folder / f"{_figure_name(experiment, ratio, options)}_cost"
         paths = [Path(f"{stem}.{suffix}") for suffix in ("png", "pdf", "json")]
-        plot_costs(chosen, paths[:2])
-        write_costs(chosen, paths[2])
+        with sole_writer(paths):
+            plot_costs(chosen, paths[:2])
+            write_costs(chosen, paths[2])
         print("\nfigure and numbers:", *paths, sep="\n  ")
 
 
@@ -152,12 +154,13 @@ def _write(
 ) -> None:
     paths = {suffix: Path(f"{stem}.{suffix}") for suffix in ("png", "pdf", "csv", "json")}
     saving = _claimed_saving(curves, chosen_figure(experiment, options))
-    plot_curves(curves, [paths["png"], paths["pdf"]], options.compare_paper, saving)
-    write_csv(curves, paths["csv"])
-    if options.data is None:
-        write_json(curves, metric, paths["json"])
-    else:
+    if options.data is not None:
         del paths["json"]
+    with sole_writer(paths.values()):
+        plot_curves(curves, [paths["png"], paths["pdf"]], options.compare_paper, saving)
+        write_csv(curves, paths["csv"])
+        if "json" in paths:
+            write_json(curves, metric, paths["json"])
     print("\nfigure and numbers:", *paths.values(), sep="\n  ")
 
 

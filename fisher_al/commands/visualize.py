@@ -23,6 +23,7 @@ from fisher_al.data.images import Images
 from fisher_al.data.in_memory import MemorySource
 from fisher_al.errors import UserError
 from fisher_al.files.layout import describe_imbalance, format_ratio
+from fisher_al.files.locks import sole_writer
 from fisher_al.files.storage import atomic_write, save_json
 from fisher_al.method.network import seeded_network
 from fisher_al.method.predictions import predict
@@ -77,9 +78,10 @@ def visualize_tsne_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     embedding = _embedding(images, figures / "tsne_test.npy")
     title = f"{experiment.name} test images, {describe_imbalance(ratio)}, b = {options.batch}"
     paths = [folder / f"{experiment.name}-{name}" for name in ("cmat.png", "tsne.png", "cmat.json")]
-    plot_confusion(panels, title, paths[0])
-    plot_embedding(panels, embedding, labels.numpy(), title, paths[1])
-    _write_data(panels, ratio, options, paths[2])
+    with sole_writer(paths):
+        plot_confusion(panels, title, paths[0])
+        plot_embedding(panels, embedding, labels.numpy(), title, paths[1])
+        _write_data(panels, ratio, options, paths[2])
     print("\nfigures and numbers:", *paths, sep="\n  ")
 
 
@@ -151,7 +153,7 @@ def _embedding(images: torch.Tensor, path: Path) -> np.ndarray:
     pixels = images.flatten(1).float().numpy() / 255
     reduced = PCA(50, random_state=0).fit_transform(pixels)
     embedding = TSNE(init="pca", random_state=0, n_jobs=-1).fit_transform(reduced)
-    with atomic_write(path) as temporary:
+    with sole_writer([path]), atomic_write(path) as temporary:
         np.save(temporary, embedding)
     return embedding
 

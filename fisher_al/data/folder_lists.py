@@ -117,6 +117,8 @@ class Origin:
 
 def unreadable(path: Path) -> str | None:
     """Why the file cannot be decoded as an image, by one of the loaders at least; None if it can."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        return "not a regular file"
     try:
         with Image.open(path) as image:
             if image.format not in FORMATS:

@@ -78,7 +78,7 @@ class FolderSource(ImageSource):
             self._require_origin(layout)
             return
         with hold(layout.processed_lock(), wait=True):
-            remove_abandoned(self.split_paths(layout))
+            remove_abandoned([*self.split_paths(layout), layout.processed_skipped()])
             self._write_missing_lists(layout)
         self._require_origin(layout)
 
@@ -107,6 +107,7 @@ class FolderSource(ImageSource):
         path = layout.processed_origin()
         if not path.is_file():
             with hold(layout.processed_lock(), wait=True):
+                remove_abandoned([path])
                 save_json(asdict(Origin.of(self.root)), path)
             return
         origin = Origin.read(path)
@@ -132,17 +133,25 @@ class FolderSource(ImageSource):
             if self.skip_corrupt:
                 images, broken = readable(root, images, self.workers, f"checking {split} images")
                 odd = sorted(odd + broken)
+                self._note_skipped(layout, split, odd)
             skipped += odd
             write_list(images, path)
         if skipped:
-            path = layout.processed_list("train").with_name("skipped.txt")
-            with atomic_write(path) as temporary:
-                names = "".join(f"{name}\n" for name in skipped)
-                temporary.write_text(names, errors="backslashreplace")
+            path = layout.processed_skipped()
             print(
                 f"{len(skipped)} files are no readable images and left out, see {path}; the first: "
                 f"{skipped[0]}"
             )
+
+    def _note_skipped(self, layout: Layout, split: str, skipped: Sequence[str]) -> None:
+        """Write which files of a split are left out, before its list; those of the other one stay noted."""
+        path = layout.processed_skipped()
+        noted = path.read_text(errors="replace").splitlines() if path.is_file() else []
+        others = tuple(f"{other}/" for other in FOLDER_SPLITS if other != split)
+        names = [*(name for name in noted if name.startswith(others)), *skipped]
+        if names or noted:
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join(f"{name}\n" for name in names), errors="backslashreplace")
 
     def _train_labels(self, layout: Layout) -> Tensor:
         return read_list(layout.processed_list("train"), self.num_classes)[1]

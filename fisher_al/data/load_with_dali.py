@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fisher_al.data.folder_images import Decoder
+from fisher_al.data.folder_images import BATCHES_AHEAD, Decoder
 from fisher_al.errors import UserError
 
 try:
@@ -30,6 +32,8 @@ def load(
     Inputs are float32 (n, 3, crop, crop), channels last in memory, on `device`. With a seed: a random crop of
     0.1 to 1 of the area and 0.8 to 1.25 of aspect, mirrored or not; without: the centre of the image scaled.
     """
+    checked = BATCHES_AHEAD * batch_size
+    _require_regular(decoder.root, files[:checked])
     gpu = None if device == "cpu" else torch.device(device).index or 0
     pipeline = _pipeline(
         decoder,
@@ -48,6 +52,15 @@ def load(
     )
     for [batch] in served:
         yield batch["data"].permute(0, 3, 1, 2), batch["label"].flatten().long().cpu()
+        _require_regular(decoder.root, files[checked : checked + batch_size])
+        checked += batch_size
+
+
+def _require_regular(root: Path, files: Sequence[str]) -> None:
+    """Raise RuntimeError, as DALI does for what it cannot read, if one is a pipe: it would wait for ever."""
+    for name in files:
+        if not os.path.isfile(f"{root}/{name}"):
+            raise RuntimeError(f"{name}: no regular file")
 
 
 @pipeline_def

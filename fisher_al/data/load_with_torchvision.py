@@ -36,8 +36,11 @@ class _Files(Dataset):
         return len(self._files)
 
     def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        path = self._root / self._files[position]
         try:
-            with Image.open(self._root / self._files[position]) as image:
+            if not path.is_file():  # reading a pipe would wait for ever
+                raise FileNotFoundError("no regular file")
+            with Image.open(path) as image:
                 pixels = v2.functional.pil_to_tensor(as_rgb(image))
         except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
             raise RuntimeError(f"{self._files[position]}: {error}") from None

@@ -72,6 +72,10 @@ class Layout:
         """Which folder of images the lists were made from."""
         return self.folder / "processed" / "origin.json"
 
+    def processed_skipped(self) -> Path:
+        """Names of the files that the lists leave out."""
+        return self.folder / "processed" / "skipped.txt"
+
     def pool(self) -> Path:
         """Images and labels of the biased pool; the processed train-split where there is no bias."""
         if not self.pool_is_biased:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from fisher_al.errors import UserError
+from fisher_al.files.storage import remove_abandoned
 
 
 class BusyError(Exception):
@@ -43,6 +46,25 @@ def hold_all(paths: Iterable[Path]) -> Iterator[None]:
     with ExitStack() as stack:
         for path in sorted(paths):
             stack.enter_context(hold(path))
+        yield
+
+
+@contextmanager
+def sole_writer(paths: Iterable[Path]) -> Iterator[None]:
+    """Wait for others that write files beside `paths`, and delete what killed ones left of these.
+
+    Their folders are held themselves, so that no lock stays among figures. Where the system cannot do that,
+    as on NFS, nothing is held or deleted.
+    """
+    paths = set(paths)
+    with ExitStack() as stack:
+        with suppress(OSError):  # whatever forbids writing is told by what is to be written
+            for folder in sorted({path.parent for path in paths}):
+                folder.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            remove_abandoned(paths)
         yield
 
 

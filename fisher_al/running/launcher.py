@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
-from fisher_al.distributed import FAILURES
+from fisher_al.distributed import FAILURES, LAUNCHER
 
 
 def launch(processes: int, command: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
     log = logging.getLogger("torch.distributed.elastic")
     log.handlers, log.propagate = [logging.NullHandler()], False  # its own reports of a failure
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[FAILURES] = folder
+        os.environ.update({FAILURES: folder, LAUNCHER: str(os.getpid())})
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,

@@ -11,7 +11,7 @@ from fisher_al.data.source import ImageSource
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import BusyError, hold, hold_all
-from fisher_al.files.storage import load_rows
+from fisher_al.files.storage import load_rows, remove_abandoned
 from fisher_al.running.tasks import ChainTask, InitialTask, Task
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import load_labeled
@@ -35,6 +35,7 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
     for task in tasks:
         try:
             with hold_all(_locks(task)):
+                remove_abandoned(task.files)
                 if isinstance(task, InitialTask):
                     _repair_initial(task.work, report)
                 elif isinstance(task, ChainTask):
@@ -80,11 +81,13 @@ def _repair_chain(chain: Chain, report: Report) -> list[Path]:
         for path in chain.descriptor_files
         if _is_broken(path, partial(load_rows, path, "run gen_descr.py"))
     ]
-    for path in descriptors:
-        _delete([path], report)
     if descriptors and chain.iterations_done == chain.iterations:
-        for member in chain.members:  # a chain that goes on makes its own
+        report(f"broken, to be made anew: {', '.join(map(str, descriptors))}")
+        for member in chain.members:  # in their place, so that one who is killed now finds them broken again
             gen_descr(chain, chain.iterations - 1, member)
+    else:
+        for path in descriptors:  # a chain that goes on makes its own
+            _delete([path], report)
     return broken_starts
 
 

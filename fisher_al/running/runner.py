@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import signal
 import time
@@ -17,12 +15,10 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
-from fisher_al.distributed import is_main
+from fisher_al.distributed import end_with_parent, is_main
 from fisher_al.errors import UserError
 from fisher_al.memory import keep_freed_memory
 from fisher_al.running.tasks import OnProgress, Outcome, Task, attempt
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 # Seconds until a task that another process works on is tried again, and until workers told to end are killed.
 PAUSE, GRACE = 1, 3
@@ -205,7 +201,7 @@ def _outcome(future: Future[Outcome]) -> Outcome | None:
 
 
 def _start_worker(threads: int, parent: int) -> None:
-    _end_with_parent(parent)
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends the workers
     signal.signal(signal.SIGTERM, _end)
     set_up_worker(threads)
@@ -220,17 +216,6 @@ def set_up_worker(threads: int) -> None:
 
 def _end(*_: object) -> None:
     raise SystemExit
-
-
-def _end_with_parent(parent: int) -> None:
-    """Where it is Linux, have the system end this process with its parent, however that ends.
-
-    A worker left behind would go on writing the files of a chain that the next run.py waits for.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before that
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _attempt_quietly(task: Task) -> Outcome:
