@@ -41,7 +41,7 @@ MEASURES = ("labels", "accuracy", "balanced_accuracy", "rare_recall", "rare_pick
 PER_CLASS, BUDGET, ROUNDS = 400, 100, 8
 SEEDS = range(5)
 # Imbalance, validation images a class, and whether they are matched only.
-SETTINGS = (*product((50,), (20, 5), (False, True)), *product((10,), (20, 5), (False,)))
+SETTINGS = (*product((50,), (20, 5, 2), (False, True)), *product((10,), (5,), (False,)))
 
 
 def embedded(folder):

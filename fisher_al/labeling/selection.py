@@ -23,7 +23,18 @@ from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
 
 # Methods of the registry that make sense on features: no dropout, no views, no labels of the pool.
-ON_FEATURES = ("gradFmap", "gradGmap", "grad", "none", "random", "margin", "entropy", "coreset", "badge")
+ON_FEATURES = (
+    "gradFmap",
+    "gradGmap",
+    "grad",
+    "none",
+    "random",
+    "margin",
+    "entropy",
+    "balanced",
+    "coreset",
+    "badge",
+)
 
 ROWS_AT_ONCE = 8192
 
@@ -49,7 +60,10 @@ class Knowledge:
 
     @property
     def pool_images(self) -> Features:
-        return Features(self.rows, self.pool)
+        """The pool, with the labels that are known."""
+        labels = torch.full((len(self.pool),), -1)
+        labels[self.labeled] = self.labels
+        return Features(self.rows, self.pool, labels)
 
     def features_of(self, rows: Tensor) -> np.ndarray:
         """Features (n, width) in memory."""
@@ -182,7 +196,7 @@ def _method(strategy: Strategy, fitted: Fitted) -> Method:
     method = METHODS[strategy.method]
     if fitted.head is None and isinstance(method, KernelMethod):
         return FeatureSimilarity()
-    if fitted.head is None and strategy.method in ("margin", "entropy", "badge"):
+    if fitted.head is None and strategy.method in ("margin", "entropy", "balanced", "badge"):
         return RandomPicks()
     return method
 
@@ -207,6 +221,7 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
         seed_of=lambda *purpose: derive_seed(strategy.seed, *purpose),
         describe_batch_size=ROWS_AT_ONCE,
         predict_batch_size=ROWS_AT_ONCE,
+        validation_is_trained_on=not strategy.hold_validation,
         validation_predictions=torch.full_like(labels, -1) if predictions is None else predictions[matchable],
     ), matchable
 
