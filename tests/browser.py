@@ -112,8 +112,9 @@ class Session:
         self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
     @contextmanager
-    def width(self, pixels: int) -> Iterator[None]:
-        size = {"width": pixels, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    def size(self, width: int, height: int) -> Iterator[None]:
+        """Let the page be so large, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         yield
         self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

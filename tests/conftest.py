@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fisher_al.commands.plot import run_plot_main
 from fisher_al.commands.run import run_main
@@ -103,3 +104,13 @@ def folder(digits_folder, tmp_path) -> Path:
 @pytest.fixture
 def layout(folder) -> Layout:
     return Layout(folder / "DIGITS", "run0", 10.0)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> list[Path]:
+    """Three image files: red, green and blue."""
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / f"{number}.png" for number in range(3)]
+    for path, color in zip(paths, ("red", "green", "blue"), strict=True):
+        Image.new("RGB", (32, 24), color).save(path)
+    return paths

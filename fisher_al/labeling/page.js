@@ -104,7 +104,7 @@ function drawProgress(counts) {
   }
   byId("class-filter").hidden = filter.class === undefined;
   byId("class-filter").textContent = filter.class ?? "";
-  const done = open === 0 ? "None is open: download labels.csv, which the next round takes." : "";
+  const done = open === 0 ? "None is open: download labels.csv." : "";
   byId("status").textContent = [message && `${message}.`, done].join(" ");
   byId("kept").textContent = isKept
     ? "Labels are kept in this browser: this page shows them again when it is opened here."

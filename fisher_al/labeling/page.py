@@ -6,6 +6,7 @@ import hashlib
 import html
 import io
 import json
+import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[C
     """
     sources = [source for card in cards for source in (card.image, card.matched_image) if source]
     number: dict[Path | None, int] = {source: n for n, source in enumerate(dict.fromkeys(sources), 1)}
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         thumbnails = [_jpeg_url(_placeholder()), *threads.map(_thumbnail, dict.fromkeys(sources))]
     contents = {
         "key": f"fisher-al labels {_digest([title, [card.filepath for card in cards]])}",
