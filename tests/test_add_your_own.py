@@ -13,7 +13,7 @@ from pages import README, section
 
 import mnist.experiment
 import svhn.experiment
-from fisher_al import METHODS, Images, Tapped, pick
+from fisher_al import METHODS, Images, Tapped, pick_images
 from fisher_al.commands.scripts import Datasets
 from fisher_al.data.in_memory import RawSplits
 from fisher_al.experiment import parse_method
@@ -66,7 +66,7 @@ def test_a_method(tmp_path, monkeypatch):
     images = Images(pixels, torch.arange(5) % 3, 0.0, 0.01)
     network = Scripted()
     network.scales = {}
-    assert pick(network, images, images, 3, "margin", labeled=torch.tensor([3])).tolist() == [1, 0, 4]
+    assert pick_images(network, images, images, 3, "margin", labeled=torch.tensor([3])).tolist() == [1, 0, 4]
 
 
 def test_a_data_set(tmp_path, monkeypatch):
@@ -106,14 +106,14 @@ def test_a_network(tmp_path):
     assert "gradFmap/1072" in iterations_of(tmp_path, "gradFmap/1072", datasets=datasets)
     [(length, scales)] = small.lengths.items()
     assert length == small.default_length == sum(network.scales[name] for name in scales)
-    assert len(pick(network, images, images, 5, "gradFmap", scales=scales).unique()) == 5
+    assert len(pick_images(network, images, images, 5, "gradFmap", scales=scales).unique()) == 5
 
 
 def test_arrays():
     generator = np.random.default_rng(0)
     names = {
         **{"torch": torch, "resnet18": torchvision.models.resnet18, "mean": (0.5,) * 3, "std": (0.25,) * 3},
-        **{"Images": Images, "Tapped": Tapped, "pick": pick},
+        **{"Images": Images, "Tapped": Tapped, "pick_images": pick_images},
         "pixels": generator.integers(0, 256, (130, 32, 32, 3), dtype=np.uint8),
         "known_pixels": generator.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8),
         "known_labels": np.arange(20) % 5,

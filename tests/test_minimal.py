@@ -10,7 +10,7 @@ from conftest import ROOT
 from torch import Tensor
 
 import minimal
-from fisher_al import Images, pick
+from fisher_al import Images, pick_images
 from fisher_al.seeds import derive_seed
 from fisher_al.training.fit import fit
 from fisher_al.training.schedule import Schedule
@@ -52,7 +52,7 @@ def images(x: Tensor, y: Tensor | None = None) -> Images:
 
 
 def package_picks(network: LeNet, pool: Images, validation: Images, budget: int) -> list[int]:
-    return pick(network, pool, validation, budget, "gradFmap", scales=SCALES, seed=SEED).tolist()
+    return pick_images(network, pool, validation, budget, "gradFmap", scales=SCALES, seed=SEED).tolist()
 
 
 def minimal_picks(

@@ -9,7 +9,7 @@ import torch
 from conftest import call
 from torch import nn
 
-from fisher_al import METHODS, Images, Tapped, UserError, pick
+from fisher_al import METHODS, Images, Tapped, UserError, pick_images
 from fisher_al.commands.scripts import Datasets
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
@@ -93,10 +93,10 @@ def without_the_oracle():
 @pytest.mark.parametrize("method", without_the_oracle())
 def test_picks_on_arrays_are_unlabeled_and_repeat(method, sets, network):
     labeled = torch.arange(0, 200, 3)
-    picks = pick(network, *sets, 12, method, labeled=labeled, mc_samples=4)
+    picks = pick_images(network, *sets, 12, method, labeled=labeled, mc_samples=4)
     assert len(picks.unique()) == 12
     assert not torch.isin(picks, labeled).any()
-    assert torch.equal(pick(network, *sets, 12, method, labeled=labeled, mc_samples=4), picks)
+    assert torch.equal(pick_images(network, *sets, 12, method, labeled=labeled, mc_samples=4), picks)
 
 
 def test_picks_on_arrays_match_by_double_loop(sets, network):
@@ -119,7 +119,7 @@ def test_picks_on_arrays_match_by_double_loop(sets, network):
         ranked.append(sorted(((s, i) for i, s in enumerate(similarity)), reverse=True))
     walk = [pair for rank in zip(*ranked, strict=True) for pair in sorted(rank, reverse=True)]
     expected = list(dict.fromkeys(index for _, index in walk))[: len(targets)]
-    assert pick(network, pool, validation, len(targets), "none", scales=["block"]).tolist() == expected
+    assert pick_images(network, pool, validation, len(targets), "none", scales=["block"]).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -136,20 +136,20 @@ def test_picks_on_arrays_match_by_double_loop(sets, network):
 )
 def test_wrong_requests_are_told(arguments, message, sets, network):
     with pytest.raises(UserError, match=message):
-        pick(network, *sets, **arguments)
+        pick_images(network, *sets, **arguments)
 
 
 def test_validation_images_need_labels(sets, network):
     pool, _ = sets
     with pytest.raises(UserError, match="validation: no images, or without labels"):
-        pick(network, pool, pool, 5)
+        pick_images(network, pool, pool, 5)
 
 
 def test_labels_that_the_network_does_not_know_are_told(sets, network):
     pool, validation = sets
     beyond = Images(validation[:][0][:, 0], torch.full((len(validation),), 10), 0.5, 0.5)
     with pytest.raises(UserError, match="validation: has label 10, but the network knows 0 to 9"):
-        pick(network, pool, beyond, 5)
+        pick_images(network, pool, beyond, 5)
 
 
 def test_channels_that_do_not_come_last_are_told():
@@ -163,17 +163,17 @@ def test_channels_that_do_not_come_last_are_told():
 def test_a_network_without_scales_and_sets_that_do_not_fit(sets):
     pixels = torch.zeros(4, 28, 28, dtype=torch.uint8)
     with pytest.raises(UserError, match=r"Linear: names no scales; wrap it as Tapped"):
-        pick(nn.Linear(2, 2), *sets, 5)
+        pick_images(nn.Linear(2, 2), *sets, 5)
     for labels in (torch.zeros(3), torch.zeros(4, 1)):
         with pytest.raises(UserError, match=r"images \(4, 28, 28\) and labels .* belong together"):
             Images(pixels, labels, 0.5, 0.5)
     assert Images(pixels, torch.zeros(4, dtype=torch.int32), 0.5, 0.5).labels.dtype == torch.long
     with pytest.raises(UserError, match="validation: no images"):
-        pick(small_network(10), sets[0], Images(pixels[:0], torch.zeros(0), 0.5, 0.5), 5)
+        pick_images(small_network(10), sets[0], Images(pixels[:0], torch.zeros(0), 0.5, 0.5), 5)
 
 
 def test_the_network_is_left_as_it_was(sets, network):
     network.train()
-    pick(network, *sets, 5)
+    pick_images(network, *sets, 5)
     assert all(module.training for module in network.modules())
     assert all(weight.requires_grad for weight in network.parameters())

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 USE = """
 import torch, fisher_al
-from fisher_al import Images, Tapped, pick
+from fisher_al import Images, Tapped, pick_images
 from fisher_al.results.published import published_mean
 from fisher_al.chain import Chain
 from fisher_al.experiment import parse_method
@@ -23,7 +23,7 @@ layers = torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.L
 network = Tapped(torch.nn.Sequential(*layers), {"pooled": 8}, head="3")
 pixels = torch.randint(0, 256, (50, 4, 4), dtype=torch.uint8)
 validation = Images(pixels[:20], torch.arange(20) % 3, 0.5, 0.5)
-print(len(pick(network, Images(pixels, None, 0.5, 0.5), validation, 7).unique()))
+print(len(pick_images(network, Images(pixels, None, 0.5, 0.5), validation, 7).unique()))
 chain = Chain.by_protocol(MNIST, Layout(".", "run0", 100.0), parse_method("gradFmap/80", MNIST))
 print(published_mean(chain)[0])
 """

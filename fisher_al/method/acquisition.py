@@ -74,12 +74,13 @@ def _farthest_first(nearest: Tensor, table: Tensor, bound: float, count: int) ->
 
 
 class Matches(NamedTuple):
-    """Picked candidates (n,) in the order of picking, the centre that each was matched with, and how similar
-    they are."""
+    """Picked candidates (n,) in the order of picking, the centre that each was matched with, how similar they
+    are, and which rank that is in the centre's ranking, from 0."""
 
     candidates: Tensor
     centres: Tensor
     similarity: Tensor
+    ranks: Tensor
 
 
 def match(
@@ -110,7 +111,8 @@ def match(
         first = _first_positions(sequence, budget)
         if len(first) == budget:
             walked = similarity.gather(0, walk).T.flatten()
-            return Matches(sequence[first].cpu(), walk.T.flatten()[first].cpu(), walked[first].cpu())
+            parts = sequence[first], walk.T.flatten()[first], walked[first], first // len(centres)
+            return Matches(*(part.cpu() for part in parts))
         depth = min(budget, 2 * depth)
 
 

@@ -3,11 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from fisher_al.method.network import Dropout, Tap, TappedNetwork, no_dropout, untapped
 from fisher_al.method.tapped import POOLED
+
+# Logit of a class that nothing was labeled with yet.
+NEVER = -1e4
+
+
+def linear_head(
+    coefficients: np.ndarray, intercepts: np.ndarray, known: np.ndarray, num_classes: int
+) -> LinearHead:
+    """The head that decides as a linear classifier of scikit-learn's.
+
+    coefficients : its `coef_` (n, width); intercepts : its `intercept_`, (n,) or one number. n is one for two
+    classes, where scikit-learn keeps the margin of the second alone. known : (n or 2,), which of all classes
+    its own are; the others are never the most probable.
+    """
+    weights, biases = np.asarray(coefficients), np.broadcast_to(intercepts, len(coefficients))
+    if len(weights) == 1:
+        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+    weight, bias = torch.zeros(num_classes, weights.shape[1]), torch.full((num_classes,), NEVER)
+    weight[known], bias[known] = torch.from_numpy(weights).float(), torch.from_numpy(biases).float()
+    return LinearHead(weight, bias)
+
+
+def why_not_linear(classifier: Any) -> str:
+    """What an estimator in scikit-learn's manner lacks as a fitted linear classifier; "" if nothing."""
+    name = type(classifier).__name__
+    for attribute in ("coef_", "intercept_", "classes_"):
+        if not hasattr(classifier, attribute):
+            return f"{name} has no {attribute}"
+    shape, classes = np.shape(classifier.coef_), len(classifier.classes_)
+    if len(shape) != 2 or (shape[0] != classes and (shape[0], classes) != (1, 2)):
+        return f"{name} has coef_ {shape} for {classes} classes"
+    if classes < 2:
+        return f"{name} knows one class only"
+    if hasattr(classifier, "support_vectors_") and classes > 2:
+        return f"{name} compares classes in pairs"
+    return ""
+
+
+def no_head(num_classes: int, width: int) -> LinearHead:
+    """What stands in where there is no classifier: it takes no class for more probable than another."""
+    return LinearHead(torch.zeros(num_classes, width), torch.zeros(num_classes))
 
 
 class LinearHead(TappedNetwork):

@@ -1,97 +1,102 @@
-"""The method on one's own arrays and network: images in, what to label next out; no files, no protocol."""
+"""The methods on one's own features and classifier: arrays in, what to label next out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import ArrayLike
 
-from fisher_al.data.images import Images
+from fisher_al.data.features import Features
 from fisher_al.errors import UserError
-from fisher_al.method.base import Descriptors, Iteration, Method
-from fisher_al.method.network import TappedNetwork
-from fisher_al.method.registry import METHODS
-from fisher_al.seeds import derive_seed
+from fisher_al.method.arrays import feature_rows, head_of, known_numbers, label_list, row_indices
+from fisher_al.method.linear_head import no_head, why_not_linear
+from fisher_al.method.question import (
+    check_budget,
+    descriptors_of,
+    method_named,
+    methods_on_features,
+    question_on_features,
+)
+
+WITHOUT_CLASSIFIER = ("none", "random", "coreset")
 
 
 def pick(
-    network: TappedNetwork,
-    pool: Images,
-    validation: Images,
+    X_pool: ArrayLike,
+    X_validation: ArrayLike,
+    y_validation: ArrayLike,
+    classifier: Any,
     budget: int,
+    *,
     method: str = "gradFmap",
-    scales: Sequence[str] | None = None,
-    labeled: Tensor | None = None,
-    mc_samples: int = 32,
-    batch_size: int = 256,
+    labeled: ArrayLike | None = None,
+    validation_predictions: ArrayLike | None = None,
     seed: int = 0,
-) -> Tensor:
-    """Which images of the pool to label next.
+) -> np.ndarray:
+    """Which rows of the pool to label next: those that resemble what the classifier gets wrong.
 
-    method : a name of `METHODS`. scales : those of the network's that descriptors concatenate; all of them
-    where none are named. labeled : indices (n,) into the pool that have labels already. mc_samples : K, where
-    dropout passes or views are sampled. batch_size : images at once.
+    Rows are compared with the misclassified validation samples by their features and their Fisher scores,
+    the gradients of the classifier's cross-entropy at the features (arXiv:2003.00393).
 
-    Returns: indices into the pool (budget,), in the order of picking.
-    Raises: UserError for an unknown method or scale, labels that are missing or that the network does not
-    know, or more budget than unlabeled images.
+    Parameters
+    ----------
+    X_pool : array-like (n_pool, n_features), labeled rows and unlabeled ones. Computed with, and so best
+        given, as float32; a memory-mapped array stays on disk.
+    X_validation, y_validation : array-like (n_validation, n_features) and (n_validation,), a small set whose
+        classes are as frequent as they matter to you. Labels are strings or whatever `classes_` holds.
+    classifier : any fitted classifier with `coef_`, `intercept_` and `classes_`, such as LogisticRegression,
+        RidgeClassifier or LinearSVC; of a pipeline its last step, with features as that step sees them. The
+        methods none, random and coreset take any other, and None while there is none.
+    budget : int, how many rows to pick.
+    method : "gradFmap" (the paper's), "gradGmap", "grad", "none", "random", "margin", "entropy", "coreset" or
+        "badge"; they are described in README's table.
+    labeled : indices (n,) of the rows in `X_pool` that have labels already, and are not picked.
+    validation_predictions : array-like (n_validation,), what the classifier says of the validation samples.
+        By default it is asked; where it was fitted on them, give what `cross_val_predict` says instead.
+    seed : int, of the draws at random.
+
+    Returns
+    -------
+    ndarray of int (budget,), row indices into `X_pool` in the order of picking.
+
+    Raises
+    ------
+    UserError : if arrays do not fit together or hold NaN, the classifier does not fit the method or does not
+        know a label, or less than the budget is unlabeled.
+
+    Examples
+    --------
+    >>> classifier = LogisticRegression().fit(X_pool[labeled], y_labeled)
+    >>> to_label = pick(X_pool, X_validation, y_validation, classifier, 100, labeled=labeled)
     """
-    if not hasattr(network, "scales"):
-        raise UserError(
-            f"{type(network).__name__}: names no scales; wrap it as Tapped(network, scales, head)"
-        )
-    labeled = torch.empty(0, dtype=torch.long) if labeled is None else labeled
-    scales = tuple(network.scales if scales is None else scales)
-    chosen = _method(method, network, scales, pool)
-    if budget > len(pool) - len(labeled):
-        raise UserError(f"budget {budget}: only {len(pool) - len(labeled)} images of the pool are unlabeled")
-    if len(validation) == 0 or int(validation.labels.min()) < 0:
-        raise UserError(
-            "validation: no images, or without labels; methods compare with what is known of them"
-        )
-    network = deepcopy(network).eval()  # the caller's keeps its mode, and the gradients of its weights
-    with torch.inference_mode():
-        num_classes = network(validation[:1][0]).shape[1]
-    if (highest := int(validation.labels.max())) >= num_classes:
-        raise UserError(f"validation: has label {highest}, but the network knows 0 to {num_classes - 1}")
-    batch = 1  # from where on the uncertainties, too, look at the network
-    iteration = Iteration(
-        batch=batch,
-        pool=pool,
-        validation=validation,
-        num_classes=num_classes,
-        load_network=lambda member: network,
-        ensemble_size=1,
-        scales=scales,
-        mc_samples=mc_samples,
-        budget=budget,
-        seed_of=lambda *purpose: derive_seed(seed, *purpose),
-        describe_batch_size=batch_size,
-        predict_batch_size=batch_size,
-    )
-    descriptors = Descriptors()
-    if chosen.describes(batch):
-        description = chosen.describe(iteration, 0)
-        descriptors = Descriptors([torch.cat(list(description.pool))], description.validation)
-    return chosen.pick(iteration, labeled, descriptors)
-
-
-def _method(name: str, network: TappedNetwork, scales: tuple[str, ...], pool: Images) -> Method:
-    """The method of that name on the network's scales, if it can work on the pool."""
-    offered = {name: method for name, method in METHODS.items() if not method.scripts}
-    if name not in offered:
-        raise UserError(f"unknown method '{name}': choose from {', '.join(offered)}")
-    method = offered[name]
-    if method.pool_labels and int(pool.labels.min()) < 0:
-        raise UserError(f"method '{name}': needs the labels of the pool")
-    if not method.has_scales:
-        return method
-    for scale in scales:
-        if scale not in network.scales:
-            raise UserError(f"unknown scale '{scale}': the network has {', '.join(network.scales)}")
-    if not scales:
-        raise UserError(f"method '{name}': needs at least one scale of {', '.join(network.scales)}")
-    return replace(method, length=sum(network.scales[scale] for scale in scales))
+    chosen = method_named(method, methods_on_features())
+    pool, validation = feature_rows("X_pool", X_pool), feature_rows("X_validation", X_validation)
+    count, width = len(validation), pool.shape[1]
+    if count == 0 or validation.shape[1] != width:
+        raise UserError(f"X_validation {validation.shape}: needs rows, of {width} features as X_pool has")
+    unavailable = row_indices("labeled", () if labeled is None else labeled, len(pool))
+    check_budget(budget, unavailable, len(pool))
+    labels, predicted = label_list("y_validation", y_validation, count), None
+    if validation_predictions is None and method == "none" and classifier is not None:
+        validation_predictions = classifier.predict(X_validation)
+    if validation_predictions is not None:
+        predicted = label_list("validation_predictions", validation_predictions, count)
+    if method in WITHOUT_CLASSIFIER:
+        classes = list(dict.fromkeys([*labels, *(predicted or ())]))
+        head, predictions = no_head(len(classes), width), torch.full((count,), -1)
+    else:
+        if reason := why_not_linear(classifier):
+            alternatives = ", ".join(WITHOUT_CLASSIFIER)
+            raise UserError(
+                f"method '{method}': needs a fitted linear classifier, but {reason}; {alternatives} need none"
+            )
+        classes = np.asarray(classifier.classes_).tolist()
+        head, predictions = head_of(classifier, width), None
+    if predicted is not None:
+        predictions = known_numbers("validation_predictions", predicted, classes)
+    numbers = known_numbers("y_validation", labels, classes)
+    images = Features(pool), Features(validation, labels=numbers)
+    iteration = question_on_features(head, *images, budget, seed, predictions)
+    return chosen.pick(iteration, unavailable, descriptors_of(chosen, iteration, in_memory=False)).numpy()

@@ -1,0 +1,85 @@
+"""The methods on one's own images and network: arrays in, what to label next out; no files, no protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from fisher_al.data.images import Images
+from fisher_al.errors import UserError
+from fisher_al.method.base import Method
+from fisher_al.method.network import TappedNetwork
+from fisher_al.method.question import check_budget, descriptors_of, method_named, question
+from fisher_al.method.registry import METHODS
+
+
+def pick_images(
+    network: TappedNetwork,
+    pool: Images,
+    validation: Images,
+    budget: int,
+    method: str = "gradFmap",
+    scales: Sequence[str] | None = None,
+    labeled: Tensor | None = None,
+    mc_samples: int = 32,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Tensor:
+    """Which images of the pool to label next.
+
+    method : a name of `METHODS`. scales : those of the network's that descriptors concatenate; all of them
+    where none are named. labeled : indices (n,) into the pool that have labels already. mc_samples : K, where
+    dropout passes or views are sampled. batch_size : images at once.
+
+    Returns: indices into the pool (budget,), in the order of picking.
+    Raises: UserError for an unknown method or scale, labels that are missing or that the network does not
+    know, or more budget than unlabeled images.
+    """
+    if not hasattr(network, "scales"):
+        raise UserError(
+            f"{type(network).__name__}: names no scales; wrap it as Tapped(network, scales, head)"
+        )
+    labeled = torch.empty(0, dtype=torch.long) if labeled is None else labeled
+    scales = tuple(network.scales if scales is None else scales)
+    chosen = _method(method, network, scales, pool)
+    check_budget(budget, labeled, len(pool))
+    if len(validation) == 0 or int(validation.labels.min()) < 0:
+        raise UserError(
+            "validation: no images, or without labels; methods compare with what is known of them"
+        )
+    network = deepcopy(network).eval()  # the caller's keeps its mode, and the gradients of its weights
+    with torch.inference_mode():
+        num_classes = network(validation[:1][0]).shape[1]
+    if (highest := int(validation.labels.max())) >= num_classes:
+        raise UserError(f"validation: has label {highest}, but the network knows 0 to {num_classes - 1}")
+    iteration = question(
+        network,
+        pool,
+        validation,
+        budget,
+        seed,
+        num_classes=num_classes,
+        scales=scales,
+        batch_size=batch_size,
+        mc_samples=mc_samples,
+    )
+    return chosen.pick(iteration, labeled, descriptors_of(chosen, iteration, in_memory=True))
+
+
+def _method(name: str, network: TappedNetwork, scales: tuple[str, ...], pool: Images) -> Method:
+    """The method of that name on the network's scales, if it can work on the pool."""
+    method = method_named(name, {name: method for name, method in METHODS.items() if not method.scripts})
+    if method.pool_labels and int(pool.labels.min()) < 0:
+        raise UserError(f"method '{name}': needs the labels of the pool")
+    if not method.has_scales:
+        return method
+    for scale in scales:
+        if scale not in network.scales:
+            raise UserError(f"unknown scale '{scale}': the network has {', '.join(network.scales)}")
+    if not scales:
+        raise UserError(f"method '{name}': needs at least one scale of {', '.join(network.scales)}")
+    return replace(method, length=sum(network.scales[scale] for scale in scales))

@@ -1,0 +1,120 @@
+"""A question of what to label next, without files or protocol: what images and features have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fisher_al.data.features import Features
+from fisher_al.data.images import Images
+from fisher_al.errors import UserError
+from fisher_al.method.acquisition import Matches, unlabeled_indices
+from fisher_al.method.base import Descriptors, Iteration, Method
+from fisher_al.method.fisher_kernel import KernelMethod
+from fisher_al.method.linear_head import LinearHead
+from fisher_al.method.network import TappedNetwork
+from fisher_al.method.registry import METHODS
+from fisher_al.method.tapped import POOLED
+from fisher_al.seeds import derive_seed
+
+ROWS_AT_ONCE = 8192
+
+
+def methods_on_features() -> dict[str, Method]:
+    """By name, the methods that neither sample views or dropout, nor see labels of the pool."""
+    return {
+        name: method
+        for name, method in METHODS.items()
+        if not (method.samples_repeatedly or method.pool_labels or method.scripts)
+    }
+
+
+def method_named(name: str, offered: Mapping[str, Method]) -> Method:
+    """The method of that name.
+
+    Raises: UserError if it is not offered.
+    """
+    if name not in offered:
+        raise UserError(f"unknown method '{name}': choose from {', '.join(offered)}")
+    return offered[name]
+
+
+def check_budget(budget: int, labeled: Tensor, pool_size: int) -> None:
+    """Raises: UserError if no or too many images are asked for, given those (n,) that have labels."""
+    left = len(unlabeled_indices(labeled, pool_size))
+    if budget > left:
+        raise UserError(f"budget {budget}: only {left} images of the pool are unlabeled")
+    if budget < 1:
+        raise UserError(f"budget {budget}: at least one image has to be asked for")
+
+
+def question(
+    network: TappedNetwork,
+    pool: Images,
+    validation: Images,
+    budget: int,
+    seed: int,
+    *,
+    num_classes: int,
+    scales: Sequence[str],
+    batch_size: int,
+    mc_samples: int = 1,
+    predictions: Tensor | None = None,
+) -> Iteration:
+    """The one iteration of a network: not the first, so that uncertainties, too, look at it."""
+    return Iteration(
+        batch=1,
+        pool=pool,
+        validation=validation,
+        num_classes=num_classes,
+        load_network=lambda member: network,
+        ensemble_size=1,
+        scales=tuple(scales),
+        mc_samples=mc_samples,
+        budget=budget,
+        seed_of=lambda *purpose: derive_seed(seed, *purpose),
+        describe_batch_size=batch_size,
+        predict_batch_size=batch_size,
+        validation_predictions=predictions,
+    )
+
+
+def question_on_features(
+    head: LinearHead,
+    pool: Features,
+    validation: Features,
+    budget: int,
+    seed: int,
+    predictions: Tensor | None = None,
+) -> Iteration:
+    """The same of a head on features. predictions : classes (V,) of the validation images, by default its."""
+    return question(
+        head,
+        pool,
+        validation,
+        budget,
+        seed,
+        num_classes=head.linear.out_features,
+        scales=(POOLED,),
+        batch_size=ROWS_AT_ONCE,
+        predictions=predictions,
+    )
+
+
+def descriptors_of(method: Method, iteration: Iteration, in_memory: bool) -> Descriptors:
+    """What the method needs of the images; the pool's only when they are asked for, if not `in_memory`."""
+    if not method.describes(iteration.batch):
+        return Descriptors()
+    description = method.describe(iteration, 0)
+    pool = torch.cat(list(description.pool)) if in_memory else description.pool
+    return Descriptors([pool], description.validation)
+
+
+def matches_on_features(
+    method: KernelMethod, iteration: Iteration, unavailable: Tensor, count: int
+) -> Matches:
+    """The first `count` matches, none of them among the `unavailable` pool images (n,)."""
+    described = descriptors_of(method, iteration, in_memory=False)
+    return method.matches(iteration, unavailable, described, method.targets(iteration), count)
