@@ -29,19 +29,19 @@ from fisher_al.labeling.cache import open_cache
 from fisher_al.labeling.catalogue import spared
 from fisher_al.labeling.embedding import embed
 from fisher_al.labeling.round import Reading
-from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy
+from fisher_al.labeling.selection import Knowledge, Strategy
 from fisher_al.labeling.simulation import Answers, simulate
 from fisher_al.seeds import derive_generator
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 DEFAULT_OUT = Path(__file__).parent / "labeling.json"
 
-METHODS = ("random", "margin", "entropy", "coreset", "badge", "none", "gradFmap")
+METHODS = ("random", "margin", "entropy", "coreset", "badge", "none", "gradFmap", "grad", "grad+margin")
 MEASURES = ("labels", "accuracy", "balanced_accuracy", "rare_recall", "rare_picks")
 PER_CLASS, BUDGET, ROUNDS = 400, 100, 8
 SEEDS = range(5)
 # Imbalance, validation images a class, and whether they are matched only.
-SETTINGS = (*product((50,), (20, 5, 2), (False, True)), *product((10,), (5,), (False,)))
+SETTINGS = (*product((50,), (20, 5), (False, True)), (50, 2, False), (10, 5, False), (10, 20, False))
 
 
 def embedded(folder):
@@ -97,7 +97,7 @@ def draw(features, by_class, seed, imbalance, per_class):
 def main(arguments):
     parser = Parser("Measure what picks are worth on photographs.")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="JSON file that the curves are kept in")
-    parser.add_argument("--methods", nargs="+", choices=ON_FEATURES, default=METHODS, help="ways to pick")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="ways to pick")
     parser.add_argument("--seeds", type=index, nargs="+", default=list(SEEDS), help="pools to draw")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "labeling-features")
     args = parser.parse_args(arguments)

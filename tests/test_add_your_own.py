@@ -118,5 +118,5 @@ def test_arrays():
         "known_pixels": generator.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8),
         "known_labels": np.arange(20) % 5,
     }
-    assert f"`from fisher_al import {', '.join(('Images', 'Tapped', 'pick'))}`" in README.read_text()
+    assert f"`from fisher_al import {', '.join(('Images', 'Tapped', 'pick_images'))}`" in README.read_text()
     assert len(run(ARRAYS, **names).to_label.unique()) == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,19 @@ from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.report import summary
 from fisher_al.labeling.round import Reading, Sources, run_round
 from fisher_al.labeling.selection import ON_FEATURES, Strategy
+
+# What gained most on pools that it was chosen on (docs/labeling.md).
+DEFAULT_METHOD = "grad+margin"
+METHOD_HELP = f"how to pick: {', '.join(ON_FEATURES)}; or several that share the budget, as grad+margin"
+
+
+def methods(text: str) -> str:
+    """Option type: a method on features, or several joined by +."""
+    for name in text.split("+"):
+        if name not in ON_FEATURES:
+            raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(ON_FEATURES)}")
+    return text
+
 
 pixels = whole_number(16, 4096)
 similarity = real_number("a cosine similarity above 0, at most 1", lambda value: 0 < value <= 1)
@@ -102,7 +116,7 @@ class PickOptions(NetworkOptions, ComputeOptions, TargetOptions):
     )
     budget: int = option("--budget", type=count, required=True, help="how many images to pick")
     out: Path = option("--out", type=Path, required=True, help="folder for the picks and the labeling page")
-    method: str = option("--method", choices=list(ON_FEATURES), default="gradFmap", help="how to pick")
+    method: str = option("--method", type=methods, default=DEFAULT_METHOD, metavar="METHOD", help=METHOD_HELP)
 
 
 def pick_main(arguments: Sequence[str]) -> None:

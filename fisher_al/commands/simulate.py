@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from fisher_al.commands.options import ComputeOptions
 from fisher_al.commands.parsing import Parser, count, iterations, members, option
-from fisher_al.commands.pick import NetworkOptions, TargetOptions
+from fisher_al.commands.pick import DEFAULT_METHOD, METHOD_HELP, NetworkOptions, TargetOptions, methods
 from fisher_al.commands.scripts import announce
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
@@ -21,13 +21,13 @@ from fisher_al.labeling.answers import read_validation
 from fisher_al.labeling.catalogue import Catalogue, read_catalogue, spared
 from fisher_al.labeling.pool import Pool
 from fisher_al.labeling.round import known_images
-from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy
+from fisher_al.labeling.selection import Knowledge, Strategy
 from fisher_al.labeling.simulation import Answers, Point, rarest_half, simulate
 from fisher_al.labeling.tables import write_rows
 from fisher_al.method.registry import METHODS
 from fisher_al.results.plotting import Line, plot_panels
 
-COMPARED = ("random", "margin", "gradFmap")
+COMPARED = ("random", "margin", "gradFmap", DEFAULT_METHOD)
 
 # Field of a point, and what its panel and column are called.
 MEASURES = {
@@ -56,7 +56,7 @@ class SimulateOptions(NetworkOptions, ComputeOptions, TargetOptions):
     rounds: int = option("--rounds", type=iterations, default=8, help="how many rounds")
     seeds: int = option("--seeds", type=members, default=3, help="how often, by other random choices")
     methods: tuple[str, ...] = option(
-        "--methods", nargs="+", choices=list(ON_FEATURES), default=COMPARED, help="ways to pick"
+        "--methods", type=methods, nargs="+", default=COMPARED, metavar="METHOD", help=METHOD_HELP
     )
     out: Path = option("--out", type=Path, required=True, help="folder for curves.csv and the figure")
 
@@ -69,15 +69,15 @@ def simulate_main(arguments: Sequence[str]) -> None:
     reading = options.reading(options.out, options.gpu)
     announce(reading.device)
     catalogue, test = _read(options)
-    with known_images(catalogue, reading) as (readable, images):
-        known, answers = _divide(readable, images, test)
-        needed, there = options.rounds * options.budget, len(known.pool)
-        if needed > there:
-            raise UserError(
-                f"--budget {options.budget}: {options.rounds} rounds need {needed} labels, but the oracle "
-                f"knows {there} images of the pool; choose a smaller one, or fewer --rounds"
-            )
-        points = _run(known, answers, options)
+    readable, images = known_images(catalogue, reading)
+    known, answers = _divide(readable, images, test)
+    needed, there = options.rounds * options.budget, len(known.pool)
+    if needed > there:
+        raise UserError(
+            f"--budget {options.budget}: {options.rounds} rounds need {needed} labels, but the oracle knows "
+            f"{there} images of the pool; choose a smaller one, or fewer --rounds"
+        )
+    points = _run(known, answers, options)
     write_rows(
         options.out / "curves.csv",
         [field.name for field in fields(Point)],
@@ -187,6 +187,8 @@ def _lines(points: Sequence[Point], methods: Sequence[str], name: str) -> list[L
     for method in methods:
         if found := _statistics(points, method, name):
             labels, mean, deviation = (np.array(column) for column in zip(*found, strict=True))
-            shown = METHODS[method]
-            lines.append(Line(shown.notation, labels, mean, deviation, shown.color, shown.marker))
+            parts = [METHODS[name] for name in method.split("+")]
+            notation = " + ".join(part.notation for part in parts)
+            style = "-" if len(parts) == 1 else "--"
+            lines.append(Line(notation, labels, mean, deviation, parts[0].color, parts[0].marker, style))
     return lines

@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from fisher_al.method.linear_head import LinearHead
+from fisher_al.method.linear_head import LinearHead, linear_head
 
 FOLDS = 5
 
@@ -23,9 +23,6 @@ STRENGTH = 0.5
 # From so many numbers on, a regression pays for the threads that wait for one another.
 MANY_NUMBERS = 2**24
 
-# Logit of a class that no image was labeled with yet.
-NEVER = -1e4
-
 
 def fit_head(features: np.ndarray, labels: np.ndarray, num_classes: int) -> LinearHead:
     """Fit a class-balanced multinomial logistic regression on standardised features.
@@ -33,9 +30,8 @@ def fit_head(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Line
     features : (n, width); labels : (n,). A class without any image is never the most probable.
     """
     if len(present := np.unique(labels)) == 1:  # of one fold
-        bias = torch.full((num_classes,), NEVER)
-        bias[present] = 0.0
-        return LinearHead(torch.zeros(num_classes, features.shape[1]), bias)
+        only = np.concatenate([present, present])
+        return linear_head(np.zeros((2, features.shape[1])), np.zeros(2), only, num_classes)
     centre, scale = features.mean(0), features.std(0) + 1e-6
     strength = STRENGTH / features.shape[1]
     regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
@@ -43,13 +39,9 @@ def fit_head(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Line
     with warnings.catch_warnings(), threadpool_limits(threads):
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit((features - centre) / scale, labels)
-    weights, biases = regression.coef_ / scale, regression.intercept_
-    if len(regression.classes_) == 2:  # scikit-learn then keeps the second class's margin alone
-        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
-    weight, bias = torch.zeros(num_classes, features.shape[1]), torch.full((num_classes,), NEVER)
-    weight[regression.classes_] = torch.from_numpy(weights).float()
-    bias[regression.classes_] = torch.from_numpy(biases - weights @ centre).float()
-    return LinearHead(weight, bias)
+    weights = regression.coef_ / scale
+    biases = regression.intercept_ - weights @ centre
+    return linear_head(weights, biases, regression.classes_, num_classes)
 
 
 def cross_fitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,23 +36,21 @@ def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Pick
             best = fitted.head(features).softmax(1).max(1)
         predicted = [catalogue.classes[number] for number in best.indices.tolist()]
         confidence = best.values.tolist()
-    matched = [""] * len(picks.positions)
-    if picks.matched is not None:
-        names = list(catalogue.validation)
-        matched = [names[number] for number in picks.matched.tolist()]
+    names = list(catalogue.validation)
+    matched = [names[number] for number in picks.matched.tolist()]
     cards = []
     for position, name, sure, other in zip(
         picks.positions.tolist(), predicted, confidence, matched, strict=True
     ):
         key = catalogue.pool[position]
-        label = catalogue.validation[other] if other else ""
-        cards.append(Card(key, root / key, name, sure, other, label, root / other if other else None))
+        label = catalogue.validation[other]
+        cards.append(Card(key, root / key, name, sure, other, label, root / other))
     return cards
 
 
 def write_round(folder: Path, catalogue: Catalogue, cards: Sequence[Card], picks: Picks, title: str) -> None:
     """Write what a person needs to label the picks; labels that are there already stay."""
-    scores = [""] * len(cards) if picks.scores is None else [f"{s:.6g}" for s in picks.scores.tolist()]
+    scores = [f"{score:.6g}" if math.isfinite(score) else "" for score in picks.scores.tolist()]
     write_rows(
         folder / "picks.csv",
         PICK_COLUMNS,

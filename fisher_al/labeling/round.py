@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ class Reading:
         """What computes the features."""
         return Embedder(self.backbone.tapped(), self.decoder, self.device, self.processes)
 
-    def deeper(self, catalogue: Catalogue) -> Deeper | None:
+    def deeper(self, catalogue: Catalogue, scratch: Path) -> Deeper | None:
         """The images for descriptors of several layers, where they are asked for."""
         if not self.scales or self.scales == (POOLED,):
             return None
@@ -84,19 +83,19 @@ class Reading:
             device=self.device,
             pool=paths[:count],
             validation=paths[count:],
-            scratch=self.cache / self.identity / "descriptors.pt",
+            scratch=scratch,
         )
 
 
-@contextmanager
-def known_images(catalogue: Catalogue, reading: Reading) -> Iterator[tuple[Catalogue, Knowledge]]:
-    """Embed what is not in the cache yet; yield what can be read of the catalogue, and that by numbers."""
+def known_images(catalogue: Catalogue, reading: Reading) -> tuple[Catalogue, Knowledge]:
+    """Embed what is not in the cache yet. Returns: what can be read of the catalogue, and that by numbers."""
+    paths = catalogue.paths()
     with open_cache(reading.cache, reading.identity, reading.backbone.width) as cache:
-        paths = catalogue.paths()
         rows, reasons = embed(reading.embedder(), paths, cache)
-        by_path = dict(zip(paths, rows.tolist(), strict=True))
-        readable = without_unreadable(catalogue, reasons)
-        yield readable, knowledge(readable, by_path, cache.rows())
+        features = cache.rows()
+    by_path = dict(zip(paths, rows.tolist(), strict=True))
+    readable = without_unreadable(catalogue, reasons)
+    return readable, knowledge(readable, by_path, features)
 
 
 def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path) -> dict[str, Any]:
@@ -123,17 +122,17 @@ def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path)
 def _run(
     catalogue: Catalogue, reading: Reading, strategy: Strategy, out: Path, start: float
 ) -> dict[str, Any]:
-    with known_images(catalogue, reading) as (readable, known):
-        embedded = time.monotonic()
-        fitted = fit(known, strategy)
-        picks = pick(known, fitted, strategy, reading.deeper(readable))
-        numbers = report(readable, known, strategy, fitted, picks)
-        picked = time.monotonic()
-        cards = cards_of(readable, known, fitted, picks)
-        write_round(out, readable, cards, picks, out.resolve().name)
-        if fitted.head is not None:
-            write_head(out / "head.pt", fitted.head, readable.classes, reading.backbone)
-            write_predictions(out / "predictions.csv", readable, known, fitted.head)
+    readable, known = known_images(catalogue, reading)
+    embedded = time.monotonic()
+    fitted = fit(known, strategy)
+    picks = pick(known, fitted, strategy, reading.deeper(readable, out / "descriptors.pt"))
+    numbers = report(readable, known, strategy, fitted, picks)
+    picked = time.monotonic()
+    cards = cards_of(readable, known, fitted, picks)
+    write_round(out, readable, cards, picks, out.resolve().name)
+    if fitted.head is not None:
+        write_head(out / "head.pt", fitted.head, readable.classes, reading.backbone)
+        write_predictions(out / "predictions.csv", readable, known, fitted.head)
     numbers["seconds"] = {
         "reading and embedding": round(embedded - start, 1),
         "head and picks": round(picked - embedded, 1),

@@ -14,29 +14,17 @@ from fisher_al.data.features import Features
 from fisher_al.errors import UserError
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.head import cross_fitted, fit_head
+from fisher_al.method.acquisition import standardise
 from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
 from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
-from fisher_al.method.linear_head import LinearHead
+from fisher_al.method.linear_head import LinearHead, no_head
+from fisher_al.method.question import ROWS_AT_ONCE, methods_on_features, question_on_features
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
 
-# Methods of the registry that make sense on features: no dropout, no views, no labels of the pool.
-ON_FEATURES = (
-    "gradFmap",
-    "gradGmap",
-    "grad",
-    "none",
-    "random",
-    "margin",
-    "entropy",
-    "balanced",
-    "coreset",
-    "badge",
-)
-
-ROWS_AT_ONCE = 8192
+ON_FEATURES = tuple(methods_on_features())
 
 
 @dataclass(frozen=True)
@@ -60,10 +48,7 @@ class Knowledge:
 
     @property
     def pool_images(self) -> Features:
-        """The pool, with the labels that are known."""
-        labels = torch.full((len(self.pool),), -1)
-        labels[self.labeled] = self.labels
-        return Features(self.rows, self.pool, labels)
+        return Features(self.rows, self.pool)
 
     def features_of(self, rows: Tensor) -> np.ndarray:
         """Features (n, width) in memory."""
@@ -72,9 +57,11 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How to pick. method : one of `ON_FEATURES`. budget : how many. hold_validation : match validation
-    images, and do not train on them (the paper's rule). near_duplicate : cosine similarity of features above
-    which an image counts as a near-duplicate of one that is labeled or picked.
+    """How to pick.
+
+    method : one of `ON_FEATURES`, or several joined by +. budget : how many. hold_validation : match
+    validation images, and do not train on them (the paper's rule). near_duplicate : cosine similarity of
+    features above which an image counts as a near-duplicate of one that is labeled or picked.
     """
 
     method: str
@@ -99,12 +86,13 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Picks:
-    """Positions in the pool (n,) in the order of picking; similarity or uncertainty of each, where the method
-    has one; and the validation images that they were matched with."""
+    """Positions in the pool (n,) in the order of picking; similarity or uncertainty of each, NaN where the
+    method has none; the validation image that each was matched with, or else is most similar to; and how many
+    near-duplicates were passed over."""
 
     positions: Tensor
-    scores: Tensor | None = None
-    matched: Tensor | None = None
+    scores: Tensor
+    matched: Tensor
     near_duplicates: int = 0
 
 
@@ -133,27 +121,44 @@ def fit(known: Knowledge, strategy: Strategy) -> Fitted:
 def pick(known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | None = None) -> Picks:
     """Choose what to label next; with descriptors of several layers where `deeper` has them.
 
+    Several methods, joined by +, share the budget and take turns in the order of the picks.
     Raises: UserError if fewer than the budget are left.
     """
-    unavailable = torch.cat([known.labeled, known.left_out])
-    left = len(known.pool) - len(unavailable)
+    left = len(known.pool) - len(known.labeled) - len(known.left_out)
     if strategy.budget > left:
         raise UserError(f"--budget {strategy.budget}: only {left} images of the pool are left to pick from")
-    count, passed = strategy.budget, 0
+    methods, taken, parts = strategy.method.split("+"), known.labeled[:0], []
+    for number, method in enumerate(methods):
+        share = (strategy.budget + len(methods) - 1 - number) // len(methods)
+        if share:
+            part = _pick_by(known, fitted, replace(strategy, method=method, budget=share), deeper, taken)
+            taken = torch.cat([taken, part.positions])
+            parts.append(part)
+    turns = torch.cat([torch.arange(len(part.positions)) for part in parts]).sort(stable=True).indices
+    return Picks(
+        torch.cat([part.positions for part in parts])[turns],
+        torch.cat([part.scores for part in parts])[turns],
+        torch.cat([part.matched for part in parts])[turns],
+        sum(part.near_duplicates for part in parts),
+    )
+
+
+def _pick_by(
+    known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | None, taken: Tensor
+) -> Picks:
+    """The picks of one method, without those `taken` before and their near-duplicates."""
+    unavailable = torch.cat([known.labeled, known.left_out, taken])
+    left = len(known.pool) - len(unavailable)
+    count = strategy.budget
     while True:
         picks = _ask(known, fitted, strategy, deeper, unavailable, count)
-        kept = _without_near_duplicates(known, picks.positions, strategy)
-        passed = len(picks.positions) - len(kept)
+        kept = _without_near_duplicates(known, torch.cat([known.labeled, taken]), picks.positions, strategy)
         if len(kept) >= strategy.budget or count == left:
             break
         count = min(left, count + 2 * (strategy.budget - len(kept)))
     chosen = kept[: strategy.budget]
-    return Picks(
-        picks.positions[chosen],
-        None if picks.scores is None else picks.scores[chosen],
-        None if picks.matched is None else picks.matched[chosen],
-        passed,
-    )
+    passed = int(chosen[-1]) + 1 - len(chosen) if len(chosen) else len(picks.positions)
+    return Picks(picks.positions[chosen], picks.scores[chosen], picks.matched[chosen], passed)
 
 
 def _ask(
@@ -186,9 +191,19 @@ def _ask(
     if method.describes(iteration.batch):
         described = Descriptors([method.describe(iteration, 0).pool])
     positions = method.pick(iteration, unavailable, described)
+    scores = torch.full((len(positions),), torch.nan)
     if isinstance(method, PredictionUncertainty):
-        return Picks(positions, method.uncertainty(iteration)[positions])
-    return Picks(positions)
+        scores = method.uncertainty(iteration)[positions]
+    return Picks(positions, scores, _most_similar(known, positions))
+
+
+def _most_similar(known: Knowledge, positions: Tensor) -> Tensor:
+    """The validation image that is most similar in R_z to each of some pool images (n,)."""
+    images, validation = (
+        standardise(torch.from_numpy(known.features_of(rows)))
+        for rows in (known.pool[positions], known.validation)
+    )
+    return (images @ validation.T).argmax(1)
 
 
 def _method(strategy: Strategy, fitted: Fitted) -> Method:
@@ -196,7 +211,7 @@ def _method(strategy: Strategy, fitted: Fitted) -> Method:
     method = METHODS[strategy.method]
     if fitted.head is None and isinstance(method, KernelMethod):
         return FeatureSimilarity()
-    if fitted.head is None and strategy.method in ("margin", "entropy", "balanced", "badge"):
+    if fitted.head is None and strategy.method in ("margin", "entropy", "badge"):
         return RandomPicks()
     return method
 
@@ -206,36 +221,31 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
     matchable = (~known.spared).nonzero().squeeze(1)
     labels = known.validation_labels[matchable]
     width = known.rows.shape[1]
-    head = fitted.head or LinearHead(torch.zeros(known.num_classes, width), torch.zeros(known.num_classes))
+    head = fitted.head or no_head(known.num_classes, width)
     predictions = fitted.predictions()
-    return Iteration(
-        batch=1,
-        pool=known.pool_images,
-        validation=Features(known.rows, known.validation[matchable], labels),
-        num_classes=known.num_classes,
-        load_network=lambda member: head,
-        ensemble_size=1,
-        scales=(POOLED,),
-        mc_samples=1,
-        budget=strategy.budget,
-        seed_of=lambda *purpose: derive_seed(strategy.seed, *purpose),
-        describe_batch_size=ROWS_AT_ONCE,
-        predict_batch_size=ROWS_AT_ONCE,
-        validation_is_trained_on=not strategy.hold_validation,
-        validation_predictions=torch.full_like(labels, -1) if predictions is None else predictions[matchable],
-    ), matchable
+    iteration = question_on_features(
+        head,
+        known.pool_images,
+        Features(known.rows, known.validation[matchable], labels),
+        strategy.budget,
+        strategy.seed,
+        torch.full_like(labels, -1) if predictions is None else predictions[matchable],
+    )
+    return iteration, matchable
 
 
-def _without_near_duplicates(known: Knowledge, positions: Tensor, strategy: Strategy) -> Tensor:
-    """Which of the picks (n,) are no near-duplicate of one that is labeled, or of an earlier one."""
+def _without_near_duplicates(
+    known: Knowledge, earlier: Tensor, positions: Tensor, strategy: Strategy
+) -> Tensor:
+    """Which of the picks (n,) are no near-duplicate of an `earlier` image, or of an earlier pick."""
     if strategy.near_duplicate >= 1:
         return torch.arange(len(positions))
-    picked, labeled = (
+    picked, before = (
         F.normalize(torch.from_numpy(known.features_of(known.pool[some])), dim=1)
-        for some in (positions, known.labeled)
+        for some in (positions, earlier)
     )
     is_new = torch.ones(len(positions), dtype=torch.bool)
-    for block in labeled.split(ROWS_AT_ONCE):
+    for block in before.split(ROWS_AT_ONCE):
         is_new &= (picked @ block.T <= strategy.near_duplicate).all(1)
     similar = picked @ picked.T > strategy.near_duplicate
     kept: list[int] = []
