@@ -24,7 +24,8 @@ ARROWS = {
     "commands": ("labeling", "running", "results", "stages", "chain", *BELOW_CHAIN),
     **dict.fromkeys(GROUND, ()),
 }
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+FRONT = (PACKAGE / "__init__.py", PACKAGE / "__main__.py")
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path not in FRONT)
 
 
 def room_of(name: str) -> str:

@@ -1,18 +1,16 @@
-"""Labels as people give them: tables, folders, Label Studio's exports, and what is wrong with them."""
+"""Labels as people give them, in tables and folders, and what is wrong with them."""
 
-import json
 import os
 
 import pytest
 from hostile import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from labeling import touch, write_csv, write_json
+from labeling import touch, write_csv
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_labels, read_validation
 from fisher_al.labeling.catalogue import read_catalogue
-from fisher_al.labeling.label_studio import write_tasks
 from fisher_al.labeling.pool import Pool, find_pool
 from fisher_al.labeling.tables import read_rows, write_rows
 
@@ -223,109 +221,3 @@ def test_a_validation_image_with_another_label_is_told_with_both_files_and_lines
 def test_a_pool_of_validation_images_alone_is_told(pool, tmp_path):
     with pytest.raises(UserError, match="all its images are validation images"):
         read_catalogue(pool.root, pool.root, [])
-
-
-# ---- Label Studio
-
-
-def choice(*choices, name="choice"):
-    return {"from_name": name, "to_name": "image", "type": "choices", "value": {"choices": list(choices)}}
-
-
-def annotated(image, *results, number=1, **more):
-    annotations = [{"id": 5, "was_cancelled": False, "result": list(results), **more}]
-    return {"id": number, "data": {"image": image}, "annotations": annotations, "predictions": []}
-
-
-def test_a_json_export_is_read(pool, tmp_path):
-    local = f"/data/local-files/?d={tmp_path.relative_to('/')}/pool/b/with%2C%20comma.jpg"
-    tasks = [
-        annotated("/data/upload/3/0123abcd-y.jpg", choice("dog", name="species")),
-        annotated(local, choice(" cat ")),
-        annotated("s3://bucket/set/pool/a/x.jpg", was_cancelled=True),
-        {"id": 9, "data": {"image": "b/x.jpg"}, "annotations": []},
-        annotated("b/x.jpg"),
-    ]
-    found = labels_of(pool, write_json(tmp_path / "export.json", tasks))
-    assert found == {"a/y.jpg": "dog", KEYS[3]: "cat", "a/x.jpg": "skip"}
-
-
-def test_a_json_min_export_is_read(pool, tmp_path):
-    rows = [
-        {"image": "a/x.jpg", "id": 1, "choice": "cat", "annotator": 1, "annotation_id": 4},
-        {"image": "a/y.jpg", "id": 2, "label": "dog", "annotator": 1, "annotation_id": 5},
-        {"image": "b/x.jpg", "id": 3, "annotator": 1, "annotation_id": 6},
-    ]
-    assert labels_of(pool, write_json(tmp_path / "min.json", rows)) == {"a/x.jpg": "cat", "a/y.jpg": "dog"}
-
-
-@pytest.mark.parametrize("label", ["choice", "label"])
-def test_a_csv_export_is_read(label, pool, tmp_path):
-    columns = ("annotation_id", "annotator", label, "created_at", "id", "image", "lead_time")
-    rows = [
-        (4, 1, "cat", "2026-01-01", 1, "/data/upload/1/deadbeef-y.jpg", 2.5),
-        (5, 1, "", "", 2, "b/x.jpg", 1),
-    ]
-    assert labels_of(pool, write_csv(tmp_path / "export.csv", columns, rows)) == {"a/y.jpg": "cat"}
-
-
-@pytest.mark.parametrize("form", ["json", "json-min", "csv"])
-def test_several_choices_are_refused_with_their_task(form, pool, tmp_path):
-    several = {"choices": ["cat", "dog"]}
-    if form == "csv":
-        columns = ("annotation_id", "choice", "image")
-        path = write_csv(tmp_path / "x.csv", columns, [(1, '{"choices": ["cat", "dog"]}', "a/x.jpg")])
-    else:
-        task = annotated("a/x.jpg", choice("cat", "dog"))
-        path = write_json(
-            tmp_path / "x.json", [task if form == "json" else {"image": "a/x.jpg", "choice": several}]
-        )
-    with pytest.raises(UserError, match=r"x\.(csv|json), (task|line) .*2 choices; an image has one class"):
-        labels_of(pool, path)
-
-
-def test_annotators_who_disagree_are_told(pool, tmp_path):
-    task = annotated("a/x.jpg", choice("cat"), number=12)
-    task["annotations"].append({"result": [choice("dog")]})
-    with pytest.raises(UserError, match=r"'cat' in .*task 12, and 'dog' in .*task 12"):
-        labels_of(pool, write_json(tmp_path / "x.json", [task]))
-
-
-def test_our_tasks_annotated_elsewhere_come_back_to_the_same_images(pool, tmp_path):
-    keys = [*KEYS, "emoji \U0001f431?&d=#%.jpg"]
-    touch(pool.root / keys[-1])
-    pool = find_pool(pool.root)
-    write_tasks(tmp_path / "tasks.json", pool.root, [(key, "cat", 0.5) for key in keys])
-    tasks = json.loads((tmp_path / "tasks.json").read_text())
-    for number, task in enumerate(tasks):
-        assert task["predictions"][0]["result"][0]["value"] == {"choices": ["cat"]}
-        task["annotations"] = [{"result": [choice(f"class {number}")]}]
-    expected = {key: f"class {number}" for number, key in enumerate(keys)}
-    assert labels_of(pool, write_json(tmp_path / "export.json", tasks)) == expected
-    for task in tasks:  # by the image alone, as other tools keep no further columns
-        del task["data"]["filepath"]
-    assert labels_of(pool, write_json(tmp_path / "export.json", tasks)) == expected
-
-
-junk = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=4)),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=2),
-        st.dictionaries(
-            st.sampled_from(["data", "image", "annotations", "result", "value", "choices", "choice", "id"]),
-            inner,
-        ),
-    ),
-    max_leaves=8,
-)
-
-
-@examples(150)
-@given(tasks=st.lists(junk, max_size=3))
-def test_any_json_is_read_or_refused(tasks, tmp_path_factory):
-    path = write_json(tmp_path_factory.getbasetemp() / "junk.json", tasks)
-    pool = Pool(path.parent, ["a.jpg"], {})
-    try:
-        read_labels([path], pool)
-    except UserError as error:
-        assert "junk.json" in str(error)

@@ -157,7 +157,8 @@ def _pick_by(
             break
         count = min(left, count + 2 * (strategy.budget - len(kept)))
     chosen = kept[: strategy.budget]
-    passed = int(chosen[-1]) + 1 - len(chosen) if len(chosen) else len(picks.positions)
+    looked_at = int(chosen[-1]) + 1 if len(chosen) == strategy.budget else len(picks.positions)
+    passed = looked_at - len(chosen)
     return Picks(picks.positions[chosen], picks.scores[chosen], picks.matched[chosen], passed)
 
 

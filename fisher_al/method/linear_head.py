@@ -25,7 +25,7 @@ def linear_head(
     classes, where scikit-learn keeps the margin of the second alone. known : (n or 2,), which of all classes
     its own are; the others are never the most probable.
     """
-    weights, biases = np.asarray(coefficients), np.broadcast_to(intercepts, len(coefficients))
+    weights, biases = np.array(coefficients), np.broadcast_to(intercepts, len(coefficients)).copy()
     if len(weights) == 1:
         weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
     weight, bias = torch.zeros(num_classes, weights.shape[1]), torch.full((num_classes,), NEVER)

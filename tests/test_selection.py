@@ -1,0 +1,192 @@
+"""Picks on features: the head, what it gets wrong, and what is matched with that."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from fisher_al.errors import UserError
+from fisher_al.labeling import head as heads
+from fisher_al.labeling.head import cross_fitted, fit_head
+from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy, fit, pick
+
+WIDTH, CLASSES = 12, 3
+EVERY = (*ON_FEATURES, "grad+margin", "random+coreset+entropy")
+
+
+def clusters(count: int, seed: int = 0, classes: int = CLASSES) -> tuple[np.ndarray, torch.Tensor]:
+    """Features around a centre for each class, and the classes."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, count)
+    centres = np.random.default_rng(99).standard_normal((classes, WIDTH))
+    rows = centres[labels] + 2 * generator.standard_normal((count, WIDTH))
+    return rows.astype(np.float32), torch.from_numpy(labels)
+
+
+def known(labeled: int = 10, left_out: int = 5) -> Knowledge:
+    """60 pool images, 20 validation images of which four only score."""
+    rows, labels = clusters(80)
+    return Knowledge(
+        rows=rows,
+        num_classes=CLASSES,
+        pool=torch.arange(60),
+        validation=torch.arange(60, 80),
+        validation_labels=labels[60:],
+        labeled=torch.arange(labeled),
+        labels=labels[:labeled],
+        left_out=torch.arange(30, 30 + left_out),
+        spared=torch.arange(20) % 5 == 0,
+    )
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_is_scikit_learns_on_standardised_features(classes):
+    rows, labels = clusters(50, classes=classes)
+    scaled = (rows - rows.mean(0)) / rows.std(0)
+    theirs = LogisticRegression(C=heads.STRENGTH / WIDTH, class_weight="balanced", max_iter=1000)
+    expected = theirs.fit(scaled.astype(np.float64), labels).predict_proba(scaled)
+    found = fit_head(rows, labels.numpy(), classes)(torch.from_numpy(rows)).softmax(1)
+    assert found.detach().numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_class_without_images_is_never_predicted():
+    rows, labels = clusters(50)
+    labels[labels == 1] = 2
+    found = fit_head(rows, labels.numpy(), 4)(torch.from_numpy(rows)).softmax(1)
+    assert found[:, [1, 3]].max() == 0
+    only = fit_head(rows, np.full(50, 2), 4)(torch.from_numpy(rows)).softmax(1)
+    assert (only[:, 2] == 1).all()
+
+
+def test_cross_fitting_leaves_every_validation_image_out(monkeypatch):
+    rows, labels = clusters(30)
+    seen = []
+
+    def spy(features, classes, num_classes):
+        seen.append({row.tobytes() for row in features})
+        return fit_head(features, classes, num_classes)
+
+    monkeypatch.setattr(heads, "fit_head", spy)
+    validation = np.arange(10, 30)
+    probabilities = cross_fitted(rows, labels.numpy(), validation, CLASSES, 0)
+    assert len(seen) == heads.FOLDS
+    left_out = [{row.tobytes() for row in rows} - some for some in seen]
+    assert set().union(*left_out) == {rows[row].tobytes() for row in validation}
+    assert sum(map(len, left_out)) == len(validation)
+    assert probabilities.sum(1).tolist() == pytest.approx([1] * 20)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_one_validation_image_a_class_is_enough(count):
+    rows, _ = clusters(count)
+    labels = np.arange(count)
+    probabilities = cross_fitted(rows, labels, labels, count, 0)
+    assert probabilities.argmax(1).tolist() != labels.tolist()  # no head has seen its class
+
+
+def scores_in_float64(head, rows, labels):
+    """Gradients of the cross-entropy at the features, by autograd."""
+    weight, bias = head.linear.weight.detach().double(), head.linear.bias.detach().double()
+    z = torch.from_numpy(rows).double().requires_grad_()
+    torch.nn.functional.cross_entropy(z @ weight.T + bias, labels, reduction="sum").backward()
+    return z.grad
+
+
+def standardised(x):
+    return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
+
+
+def naive_picks(now: Knowledge, head, targets, budget: int) -> list[int]:
+    """gradFmap by the definitions: the nearest validation image's label, R_zg, the walk rank by rank."""
+    rows = torch.from_numpy(now.rows).double()
+    matchable = (~now.spared).nonzero().squeeze(1)
+    z = standardised(rows)
+    pool, validation = z[now.pool], z[now.validation[matchable]]
+    labels = now.validation_labels[matchable]
+    nearest = labels[(pool @ validation.T).argmax(1)]
+    g_pool = standardised(scores_in_float64(head, now.rows[now.pool.numpy()], nearest))
+    g_targets = standardised(
+        scores_in_float64(head, now.rows[now.validation[targets].numpy()], now.validation_labels[targets])
+    )
+    similarity = z[now.validation[targets]] @ pool.T + g_targets @ g_pool.T
+    taken = set(now.labeled.tolist()) | set(now.left_out.tolist())
+    rankings = [[j for j in row.argsort(descending=True).tolist() if j not in taken] for row in similarity]
+    picks = []
+    for rank in range(len(rankings[0])):
+        for i in sorted(range(len(targets)), key=lambda i: -similarity[i, rankings[i][rank]]):
+            if rankings[i][rank] not in picks:
+                picks.append(rankings[i][rank])
+    return picks[:budget]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_picks_are_those_of_the_definitions(held):
+    now, strategy = known(), Strategy("gradFmap", 20, held)
+    fitted = fit(now, strategy)
+    wrong = (fitted.predictions() != now.validation_labels) & ~now.spared
+    targets = wrong.nonzero().squeeze(1)
+    assert 0 < len(targets) < 20  # no k-centre
+    found = pick(now, fitted, strategy)
+    assert found.positions.tolist() == naive_picks(now, fitted.head, targets, 20)
+    assert set(found.matched.tolist()) == set(targets.tolist())
+    assert found.scores.max() <= 1
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("labeled", [0, 10])
+@pytest.mark.parametrize("method", EVERY)
+def test_every_method_picks_what_may_be_picked(method, labeled, held):
+    now, strategy = known(labeled), Strategy(method, 15, held)
+    fitted = fit(now, strategy)
+    assert (fitted.head is None) == (held and not labeled)
+    found = pick(now, fitted, strategy)
+    allowed = set(range(60)) - set(now.labeled.tolist()) - set(now.left_out.tolist())
+    assert len(set(found.positions.tolist())) == 15
+    assert set(found.positions.tolist()) <= allowed
+    assert found.positions.tolist() == pick(now, fit(now, strategy), strategy).positions.tolist()
+    assert all(len(part) == 15 for part in (found.scores, found.matched))
+
+
+def test_all_that_is_left_can_be_picked_and_no_more():
+    now = known()
+    for method in EVERY:
+        strategy = Strategy(method, 45)
+        assert len(set(pick(now, fit(now, strategy), strategy).positions.tolist())) == 45
+    with pytest.raises(UserError, match="--budget 46: only 45 images of the pool are left"):
+        pick(now, fit(now, Strategy("random", 46)), Strategy("random", 46))
+
+
+def test_images_that_only_score_are_never_matched():
+    now, strategy = known(), Strategy("none", 40)
+    matched = pick(now, fit(now, strategy), strategy).matched
+    assert not now.spared[matched].any()
+
+
+@pytest.mark.parametrize("method", ["random", "gradFmap", "grad+margin"])
+def test_near_duplicates_of_what_is_picked_or_labeled_are_passed_over(method):
+    now = known()
+    rows = now.rows.copy()
+    rows[10:60:2] = rows[11:60:2] * 1.001  # bursts of two; the scale does not matter
+    rows[58] = rows[0]
+    now = replace(now, rows=rows, left_out=torch.empty(0, dtype=torch.long))
+    strategy = Strategy(method, 20, near_duplicate=0.999)
+    found = pick(now, fit(now, strategy), strategy)
+    picked = found.positions.tolist()
+    assert len(picked) == 20
+    assert len({position // 2 for position in picked}) == 20
+    assert 58 not in picked
+    assert 59 not in picked or not np.allclose(rows[58], rows[59])
+    few = pick(now, fit(now, strategy), replace(strategy, budget=40))
+    assert len(few.positions) == 25  # no more differ
+    if "+" not in method:  # each of several passes over the same ones
+        assert few.near_duplicates == 25
+
+
+def test_methods_take_turns():
+    now, strategy = known(), Strategy("margin+random", 7)
+    fitted = fit(now, strategy)
+    both = pick(now, fitted, strategy).positions
+    alone = pick(now, fitted, replace(strategy, method="margin", budget=4)).positions
+    assert both[::2].tolist() == alone.tolist()
