@@ -51,7 +51,7 @@ def embedded(folder):
         with tarfile.open(DATA / "tiny-imagenet-20.tar") as archive:
             archive.extractall(folder, filter="data")
     backbone = load_backbone("resnet18", DATA / "resnet18-tinyimagenet180.pt", crop=48, resize=64)
-    reading = Reading(backbone, "dali", 2, "cpu", 1, folder)
+    reading = Reading(backbone, "dali", 2, "cpu", 1, folder, {})
     paths = sorted(images.glob("*/*/*.JPEG"))
     with open_cache(folder, reading.identity, backbone.width) as cache:
         rows, _ = embed(reading.embedder(), [str(path) for path in paths], cache)

@@ -44,7 +44,7 @@ def make_pool(folder, images):
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18().state_dict(), weights)
     backbone = load_backbone("resnet18", weights)
-    reading = Reading(backbone, "dali", 2, "cpu", 1, folder / "features")
+    reading = Reading(backbone, "dali", 2, "cpu", 1, folder / "features", {})
     rows = {"pool": [], "known": []}
     with open_cache(reading.cache, reading.identity, backbone.width) as cache:
         for kind, number in (("known", VALIDATION), ("pool", images)):

@@ -13,9 +13,11 @@ from fisher_al.commands.parsing import Parser, count, option, real_number, switc
 from fisher_al.commands.scripts import announce, choose_device
 from fisher_al.data.loaders import LOADERS
 from fisher_al.labeling.backbone import load_backbone
+from fisher_al.labeling.deeper import widths_of
 from fisher_al.labeling.report import summary
 from fisher_al.labeling.round import Reading, Sources, run_round
 from fisher_al.labeling.selection import ON_FEATURES, Strategy
+from fisher_al.method.tapped import POOLED
 
 # What gained most on pools that it was chosen on (docs/labeling.md).
 DEFAULT_METHOD = "grad+margin"
@@ -62,10 +64,10 @@ class NetworkOptions:
     scales: tuple[str, ...] = option(
         "--scales",
         nargs="+",
-        default=(),
+        default=(POOLED,),
         metavar="LAYER",
-        help="layers to compare, such as layer3 pooled: gradients go through the network, for every image "
-        "and round (default: pooled, in closed form)",
+        help="layers to compare, such as layer3 pooled; for those below pooled, every image goes through the "
+        "network again in every round",
     )
     cache: Path | None = option(
         "--cache", type=Path, help="folder that keeps the features (default: features/ beside --out)"
@@ -81,7 +83,7 @@ class NetworkOptions:
             device=choose_device(gpu),
             processes=self.nproc,
             cache=self.cache or out.absolute().parent / "features",
-            scales=self.scales,
+            widths=widths_of(backbone, self.scales),
         )
 
 

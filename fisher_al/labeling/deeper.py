@@ -82,6 +82,8 @@ def widths_of(backbone: Backbone, scales: Sequence[str]) -> dict[str, int]:
 
     Raises: UserError for a layer that is not there, or whose output has no channels.
     """
+    if set(scales) == {POOLED}:
+        return {POOLED: backbone.width}
     if not isinstance(backbone.module.get_submodule(backbone.head), nn.Linear):
         raise UserError(f"--scales: {backbone.name} has no linear head; leave the option out")
     Tapped(backbone.module, dict.fromkeys(scales, 0), backbone.head)  # names layers that are not there

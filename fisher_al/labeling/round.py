@@ -18,11 +18,11 @@ from fisher_al.files.storage import save_json
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.cache import open_cache
 from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
-from fisher_al.labeling.deeper import Deeper, widths_of
+from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.embedding import Embedder, embed
 from fisher_al.labeling.outputs import cards_of, write_head, write_predictions, write_round
 from fisher_al.labeling.report import report
-from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick
+from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick, require_budget
 from fisher_al.method.tapped import POOLED
 
 # What the round was asked for is written first, what it found last.
@@ -42,8 +42,8 @@ class Sources:
 class Reading:
     """How images become features: the network, what decodes for it, and where that runs.
 
-    cache : folder of the features. processes : how many share the work. scales : layers that descriptors
-    have, the pooled features alone where none are named.
+    cache : folder of the features. processes : how many share the work. widths : channels
+    of the layers that descriptors have.
     """
 
     backbone: Backbone
@@ -52,7 +52,7 @@ class Reading:
     device: str
     processes: int
     cache: Path
-    scales: tuple[str, ...] = ()
+    widths: dict[str, int]
 
     @property
     def identity(self) -> str:
@@ -73,12 +73,12 @@ class Reading:
 
     def deeper(self, catalogue: Catalogue, scratch: Path) -> Deeper | None:
         """The images for descriptors of several layers, where they are asked for."""
-        if not self.scales or self.scales == (POOLED,):
+        if set(self.widths) == {POOLED}:
             return None
         paths, count = catalogue.paths(), len(catalogue.pool)
         return Deeper(
             backbone=self.backbone,
-            widths=widths_of(self.backbone, self.scales),
+            widths=self.widths,
             decoder=self.decoder,
             device=self.device,
             pool=paths[:count],
@@ -107,8 +107,9 @@ def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path)
     """
     start = time.monotonic()
     catalogue = read_catalogue(sources.pool, sources.validation, sources.labels)
-    settings = _settings(sources, reading, strategy, catalogue)
+    settings = _settings(reading, strategy, catalogue)
     require_own(out, settings)
+    require_budget(strategy.budget, len(catalogue.pool) - len(catalogue.labels) - len(catalogue.left_out))
     try:
         with hold(out / "round.lock"):
             if (out / REPORT).is_file():
@@ -142,16 +143,15 @@ def _run(
     return numbers
 
 
-def _settings(sources: Sources, reading: Reading, strategy: Strategy, catalogue: Catalogue) -> dict[str, Any]:
+def _settings(reading: Reading, strategy: Strategy, catalogue: Catalogue) -> dict[str, Any]:
     """What the picks depend on, as JSON has it."""
     return {
-        "pool": str(sources.pool.resolve()),
         "images of the pool": _fingerprint(catalogue.pool),
         "validation": _fingerprint(f"{key}\0{label}" for key, label in catalogue.validation.items()),
         "labels": _fingerprint(f"{key}\0{label}" for key, label in catalogue.labels.items()),
         "skipped": _fingerprint(catalogue.left_out),
         "network": reading.identity,
-        "scales": list(reading.scales),
+        "scales": list(reading.widths),
         **asdict(strategy),
     }
 

@@ -124,9 +124,7 @@ def pick(known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | 
     Several methods, joined by +, share the budget and take turns in the order of the picks.
     Raises: UserError if fewer than the budget are left.
     """
-    left = len(known.pool) - len(known.labeled) - len(known.left_out)
-    if strategy.budget > left:
-        raise UserError(f"--budget {strategy.budget}: only {left} images of the pool are left to pick from")
+    require_budget(strategy.budget, len(known.pool) - len(known.labeled) - len(known.left_out))
     methods, taken, parts = strategy.method.split("+"), known.labeled[:0], []
     for number, method in enumerate(methods):
         share = (strategy.budget + len(methods) - 1 - number) // len(methods)
@@ -141,6 +139,12 @@ def pick(known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | 
         torch.cat([part.matched for part in parts])[turns],
         sum(part.near_duplicates for part in parts),
     )
+
+
+def require_budget(budget: int, left: int) -> None:
+    """Raise UserError if fewer images than the budget are left."""
+    if budget > left:
+        raise UserError(f"--budget {budget}: only {left} images of the pool are left to pick from")
 
 
 def _pick_by(
