@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -178,30 +181,33 @@ def _problem_in_header(path: Path) -> str | None:
 def _in_processes(embedder: Embedder, paths: Sequence[str]) -> Iterator[Batch]:
     """The batches of `features_of`, from several processes that have a part of the images each."""
     context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue(maxsize=4 * embedder.processes)
-    workers = [
-        context.Process(target=_work, args=(embedder, list(paths), rank, queue), daemon=True)
-        for rank in range(embedder.processes)
-    ]
-    for worker in workers:
-        worker.start()
+    workers, pipes = [], []
+    for rank in range(embedder.processes):
+        ours, theirs = context.Pipe(duplex=False)
+        workers.append(context.Process(target=_work, args=(embedder, list(paths), rank, theirs)))
+        pipes.append(ours)
+        workers[-1].start()
+        theirs.close()  # so that the pipe ends with the process
     try:
-        running = len(workers)
-        while running:
-            told = queue.get()
-            if told is None:
-                running -= 1
-            elif isinstance(told, UserError):
-                raise told
-            else:
-                names, found = told
-                yield names, torch.from_numpy(found) if isinstance(found, np.ndarray) else found
+        while pipes:
+            for pipe in cast(list[Connection], wait(pipes)):
+                told = pipe.recv()
+                if told is None:
+                    pipes.remove(pipe)
+                elif isinstance(told, UserError):
+                    raise told
+                else:
+                    names, found = told
+                    yield names, torch.from_numpy(found) if isinstance(found, np.ndarray) else found
+    except EOFError as error:
+        raise UserError("--nproc: a process was killed, perhaps for memory; run the command again") from error
     finally:
         for worker in workers:
             worker.terminate()
+            worker.join()
 
 
-def _work(embedder: Embedder, paths: list[str], rank: int, queue) -> None:
+def _work(embedder: Embedder, paths: list[str], rank: int, pipe: Connection) -> None:
     """One process's part: every so many'th image, on the GPU of its number."""
     count = embedder.processes
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
@@ -209,10 +215,11 @@ def _work(embedder: Embedder, paths: list[str], rank: int, queue) -> None:
     device = embedder.device
     if device != "cpu":
         device = f"cuda:{rank % torch.cuda.device_count()}"
-    try:
-        own = replace(embedder, decoder=decoder, device=device, processes=1)
-        for names, found in features_of(own, paths[rank::count]):
-            queue.put((names, found if isinstance(found, str) else found.numpy()))
-        queue.put(None)
-    except UserError as error:
-        queue.put(error)
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):  # the one that started this has ended
+        try:
+            own = replace(embedder, decoder=decoder, device=device, processes=1)
+            for names, found in features_of(own, paths[rank::count]):
+                pipe.send((names, found if isinstance(found, str) else found.numpy()))
+            pipe.send(None)
+        except UserError as error:
+            pipe.send(error)

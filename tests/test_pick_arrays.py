@@ -1,0 +1,142 @@
+"""`fisher_al.pick`: arrays and a linear classifier in, rows to label next out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import LinearSVC
+
+from fisher_al import UserError, pick
+from fisher_al.method.question import methods_on_features
+
+NAMES = np.array(["ant", "bee", "cat"])
+
+
+def made(classes: int = 3, seed: int = 0):
+    """Pool features, validation features with labels, and a classifier that knows 12 pool rows."""
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((classes, 10))
+    labels = generator.integers(0, classes, 90)
+    labels[:classes] = range(classes)
+    rows = centres[labels] + 2 * generator.standard_normal((90, 10))
+    names = NAMES[labels]
+    classifier = LogisticRegression().fit(rows[:12], names[:12])
+    return rows[:60], rows[60:], names[60:], classifier
+
+
+def standardised(x):
+    return (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True, ddof=1)
+
+
+def scores(classifier, rows, labels):
+    """Gradients of the cross-entropy at the features, by autograd in float64."""
+    z = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
+    logits = z @ torch.tensor(classifier.coef_).T + torch.tensor(classifier.intercept_)
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], 1)
+    numbers = torch.tensor(np.searchsorted(classifier.classes_, labels))
+    torch.nn.functional.cross_entropy(logits, numbers, reduction="sum").backward()
+    return z.grad.numpy()
+
+
+def naive_picks(pool, validation, labels, classifier, budget, labeled, wrong):
+    z_pool, z_validation = standardised(pool), standardised(validation)
+    nearest = labels[(z_pool @ z_validation.T).argmax(1)]
+    g_pool = standardised(scores(classifier, pool, nearest))
+    g_wrong = standardised(scores(classifier, validation[wrong], labels[wrong]))
+    similarity = z_validation[wrong] @ z_pool.T + g_wrong @ g_pool.T
+    rankings = [[j for j in np.argsort(-row) if j not in labeled] for row in similarity]
+    picks = []
+    for rank in range(len(rankings[0])):
+        for i in sorted(range(len(rankings)), key=lambda i: -similarity[i, rankings[i][rank]]):
+            if rankings[i][rank] not in picks:
+                picks.append(rankings[i][rank])
+    return picks[:budget]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_picks_are_those_of_the_definitions(classes):
+    pool, validation, labels, classifier = made(classes)
+    wrong = np.flatnonzero(classifier.predict(validation) != labels)
+    assert 0 < len(wrong) < 25
+    picks = pick(pool, validation, labels, classifier, 25, labeled=range(12))
+    assert picks.tolist() == naive_picks(pool, validation, labels, classifier, 25, range(12), wrong)
+
+
+def test_predictions_may_be_told():
+    pool, validation, labels, classifier = made()
+    told = labels.copy()
+    told[[3, 5]] = np.where(labels[[3, 5]] == "ant", "bee", "ant")
+    picks = pick(pool, validation, labels, classifier, 10, validation_predictions=told)
+    assert picks.tolist() == naive_picks(pool, validation, labels, classifier, 10, (), [3, 5])
+
+
+@pytest.mark.parametrize("method", sorted(methods_on_features()))
+def test_every_method_picks_unlabeled_rows(method):
+    pool, validation, labels, classifier = made()
+    labeled = np.arange(0, 24, 2)
+    picks = pick(pool, validation, labels, classifier, 15, method=method, labeled=labeled)
+    assert picks.shape == (15,)
+    assert len(set(picks.tolist())) == 15
+    assert not set(picks.tolist()) & set(labeled.tolist())
+    again = pick(
+        pool.astype(np.float32), validation, list(labels), classifier, 15, method=method, labeled=labeled
+    )
+    assert picks.tolist() == again.tolist()
+
+
+@pytest.mark.parametrize("kind", [RidgeClassifier, LinearSVC])
+def test_other_linear_classifiers_do(kind):
+    pool, validation, labels, _ = made()
+    assert len(pick(pool, validation, labels, kind().fit(validation, labels), 5)) == 5
+
+
+@pytest.mark.parametrize("method", ["none", "random", "coreset"])
+def test_without_a_classifier(method):
+    pool, validation, labels, _ = made()
+    assert len(pick(pool, validation, labels, None, 5, method=method)) == 5
+    neighbours = KNeighborsClassifier().fit(validation, labels)
+    assert len(pick(pool, validation, labels, neighbours, 5, method=method)) == 5
+
+
+def test_importing_it_does_not_import_scikit_learn():
+    code = "import sys, fisher_al; sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def change(**changes):
+    pool, validation, labels, classifier = made()
+    arguments = {
+        **{"X_pool": pool, "X_validation": validation, "y_validation": labels},
+        **{"classifier": classifier, "budget": 5},
+    }
+    return {**arguments, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"budget": 61}, "budget 61: only 60 images of the pool are unlabeled"),
+        ({"budget": 0}, "budget 0: at least one"),
+        ({"method": "cor"}, "unknown method 'cor': choose from"),
+        ({"X_pool": np.zeros(5)}, r"X_pool \(5,\): has to be \(n, n_features\)"),
+        ({"X_pool": np.full((9, 10), np.nan)}, "X_pool: row 0 holds NaN"),
+        ({"X_pool": [["a"] * 10]}, "X_pool: no array of numbers"),
+        ({"X_validation": np.zeros((30, 9))}, r"X_validation \(30, 9\): needs rows, of 10 features"),
+        ({"X_pool": np.zeros((9, 11)), "X_validation": np.zeros((30, 11))}, "fitted on 10"),
+        ({"y_validation": ["ant"]}, r"y_validation \(1,\): has to be \(30,\)"),
+        ({"y_validation": ["dog"] * 30}, "does not know 'dog'"),
+        ({"labeled": [60]}, "labeled: 60 is no row of 60"),
+        ({"labeled": [0.5]}, "row indices"),
+        ({"classifier": None}, "needs a fitted linear classifier, but NoneType has no coef_"),
+        ({"classifier": KNeighborsClassifier()}, "none, random, coreset need none"),
+        ({"classifier": LogisticRegression()}, "LogisticRegression has no coef_"),
+    ],
+)
+def test_what_does_not_fit_is_told(changes, told):
+    with pytest.raises(UserError, match=told):
+        pick(**change(**changes))

@@ -1,0 +1,118 @@
+"""`fisher-al simulate`: rounds with the answers known, on a pool that is small enough to check."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import read_csv
+from labeling import CROP, fisher_al, make_animals, save_weights, write_csv
+from test_round import require_refusal
+
+from fisher_al.labeling.selection import ON_FEATURES
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory) -> Path:
+    folder = make_animals(tmp_path_factory.mktemp("animals"), in_pool=8, in_validation=3)
+    save_weights(folder / "weights.pt")
+    make_animals(folder / "more", in_pool=1, in_validation=4)
+    return folder
+
+
+def command(folder: Path, *more: object, out: str = "curves") -> tuple[object, ...]:
+    network = ("--weights", folder / "weights.pt", "--crop", CROP, "--loader", "torchvision", "--workers", 1)
+    what = ("simulate", folder / "pool", "--oracle", folder / "truth.csv")
+    what += ("--validation", folder / "validation", "--cache", folder / "features", "--near-duplicate", 1)
+    return (*what, "--budget", 4, "--rounds", 3, "--seeds", 2, "--out", folder / out, *network, *more)
+
+
+def test_curves_of_several_methods(animals):
+    methods = ("random", "margin", "grad+margin")
+    test = animals / "more" / "validation"
+    outcome = fisher_al(*command(animals, "--methods", *methods, "--test", test))
+    assert outcome.code == 0, outcome.err
+    rows = read_csv(animals / "curves" / "curves.csv")
+    assert [(row["method"], row["seed"], row["labels"]) for row in rows] == [
+        (method, str(seed), str(labels)) for method in methods for seed in (0, 1) for labels in (0, 4, 8, 12)
+    ]
+    assert (
+        len({row["accuracy"] for row in rows if row["labels"] == "0"}) == 1
+    )  # of the validation images alone
+    assert all(0 <= float(row[name]) <= 1 for row in rows for name in ("accuracy", "balanced_accuracy"))
+    assert all(float(row["accuracy"]) == pytest.approx(float(row["balanced_accuracy"])) for row in rows)
+    for name in ("curves.png", "curves.pdf"):
+        assert (animals / "curves" / name).stat().st_size > 1000
+    assert "no picks" in outcome.out
+    assert "rarest classes: ant" in outcome.out
+    for method in methods:
+        assert method in outcome.out
+
+
+def test_the_point_without_labels_is_that_of_a_round(animals):
+    """The head of `pick` on validation images alone, applied to the same test images."""
+    assert fisher_al(*command(animals, "--methods", "random", out="alone")).code == 0
+    outcome = fisher_al("pick", *command(animals, out="round")[1:2], *_pick_options(animals))
+    assert outcome.code == 0, outcome.err
+    truth = {row["filepath"]: row["label"] for row in read_csv(animals / "truth.csv")}
+    predicted = read_csv(animals / "round" / "predictions.csv")
+    right = [row["predicted"] == truth[row["filepath"]] for row in predicted]
+    first = read_csv(animals / "alone" / "curves.csv")[0]
+    assert first["labels"] == "0"
+    assert float(first["accuracy"]) == pytest.approx(sum(right) / len(right))
+
+
+def _pick_options(animals: Path) -> tuple[object, ...]:
+    options = command(animals, out="round")
+    kept = [options.index(name) for name in ("--validation", "--cache", "--near-duplicate", "--budget")]
+    kept += [options.index(name) for name in ("--out", "--weights", "--crop", "--loader", "--workers")]
+    return tuple(part for at in kept for part in options[at : at + 2])
+
+
+def test_without_validation_in_training_the_first_round_has_no_head(animals):
+    outcome = fisher_al(*command(animals, "--hold-validation", "--methods", *ON_FEATURES, out="held"))
+    assert outcome.code == 0, outcome.err
+    rows = read_csv(animals / "held" / "curves.csv")
+    assert {row["labels"] for row in rows} == {"4", "8", "12"}
+    assert {row["method"] for row in rows} == set(ON_FEATURES)
+
+
+def test_a_seed_decides_the_curves(animals):
+    for out in ("first", "second"):
+        assert fisher_al(*command(animals, "--methods", "random", "coreset", out=out)).code == 0
+    contents = [(animals / out / "curves.csv").read_bytes() for out in ("first", "second")]
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--rounds", 7), "7 rounds need 28 labels, but the oracle knows 24 images of the pool"),
+        (("--methods", "badges"), "'badges' is none of"),
+        (("--methods", "gradAbl"), "'gradAbl' is none of"),
+        (("--scales", "layer3"), "--scales"),
+    ],
+)
+def test_what_cannot_be_simulated_is_told(more, told, animals):
+    require_refusal(fisher_al(*command(animals, *more, out="none")), told)
+    assert not (animals / "none").exists()
+
+
+def test_test_images_are_no_validation_images_and_of_known_classes(animals, tmp_path):
+    validation = animals / "validation"
+    outcome = fisher_al(*command(animals, "--test", validation, out="none"))
+    require_refusal(outcome, "--test", "is a validation image, too")
+    shutil.copytree(animals / "more" / "validation" / "ant", tmp_path / "test" / "ant")
+    shutil.copytree(animals / "more" / "validation" / "bee", tmp_path / "test" / "wasp")
+    outcome = fisher_al(*command(animals, "--test", tmp_path / "test", out="none"))
+    require_refusal(outcome, "class 'wasp' is none of the oracle's or validation's")
+
+
+def test_what_the_oracle_skips_is_never_asked(animals, tmp_path):
+    with open(animals / "truth.csv", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    oracle = write_csv(
+        tmp_path / "o.csv", ("filepath", "label"), [(k, "skip") for k, _ in rows[:12]] + rows[12:]
+    )
+    outcome = fisher_al(*command(animals, "--oracle", oracle, "--rounds", 4, out="none"))
+    require_refusal(outcome, "the oracle knows 12 images of the pool")
