@@ -16,6 +16,7 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from machine import description
 
@@ -31,12 +32,27 @@ from fisher_al.labeling.embedding import embed
 from fisher_al.labeling.round import Reading
 from fisher_al.labeling.selection import Knowledge, Strategy
 from fisher_al.labeling.simulation import Answers, simulate
+from fisher_al.method.registry import METHODS as METHODS_OF_THE_PROJECT
+from fisher_al.results.plotting import Line, plot_panels
 from fisher_al.seeds import derive_generator
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 DEFAULT_OUT = Path(__file__).parent / "labeling.json"
+DEFAULT_FIGURE = Path(__file__).parents[1] / "images" / "labeling.png"
 
-METHODS = ("random", "margin", "entropy", "coreset", "badge", "none", "gradFmap", "grad", "grad+margin")
+METHODS = (
+    "random",
+    "margin",
+    "entropy",
+    "coreset",
+    "badge",
+    "none",
+    "gradFmap",
+    "grad",
+    "grad+margin",
+    "balanced+margin",
+)
+SHOWN = ("random", "margin", "coreset", "gradFmap", "balanced+margin")
 MEASURES = ("labels", "accuracy", "balanced_accuracy", "rare_recall", "rare_picks")
 PER_CLASS, BUDGET, ROUNDS = 400, 100, 8
 SEEDS = range(5)
@@ -97,6 +113,7 @@ def draw(features, by_class, seed, imbalance, per_class):
 def main(arguments):
     parser = Parser("Measure what picks are worth on photographs.")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="JSON file that the curves are kept in")
+    parser.add_argument("--figure", type=Path, default=DEFAULT_FIGURE, help="picture of them")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="ways to pick")
     parser.add_argument("--seeds", type=index, nargs="+", default=list(SEEDS), help="pools to draw")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "labeling-features")
@@ -120,6 +137,38 @@ def main(arguments):
         curves[_key(setting)] = {**setting, "points": rounded}
         save_json({"machine": description(), "curves": list(curves.values())}, args.out)
         print({**setting, **rounded[-1]}, file=sys.stderr, flush=True)
+    draw_curves(list(curves.values()), args.figure)
+
+
+def draw_curves(curves, path):
+    """Balanced accuracy over labels, a panel per number of validation images and use of them."""
+    panels = {}
+    for imbalance, per_class, held in SETTINGS:
+        if imbalance == 50 and per_class > 2:
+            some = [c for c in curves if _key(c)[2:] == (imbalance, per_class, not held)]
+            title = f"{per_class} validation images a class, {'only matched' if held else 'trained on'}"
+            panels[title] = [_line(name, some) for name in SHOWN if any(c["method"] == name for c in some)]
+            panels[title].append(_validation_alone(curves, imbalance, per_class))
+    plot_panels(panels, "labels", [path])
+
+
+def _line(method, curves):
+    values = np.array(
+        [[100 * p["balanced_accuracy"] for p in c["points"]] for c in curves if c["method"] == method]
+    )
+    labels = [point["labels"] for point in curves[0]["points"]]
+    parts = [METHODS_OF_THE_PROJECT[name] for name in method.split("+")]
+    name, style = " + ".join(part.notation for part in parts), "--" if len(parts) > 1 else "-"
+    error = values.std(0, ddof=1) / len(values) ** 0.5
+    return Line(name, np.array(labels), values.mean(0), error, parts[0].color, parts[0].marker, style)
+
+
+def _validation_alone(curves, imbalance, per_class):
+    """A level line: the head of the validation images without any pick."""
+    some = [c["points"][0] for c in curves if _key(c)[2:] == (imbalance, per_class, True)]
+    level = 100 * np.mean([point["balanced_accuracy"] for point in some])
+    x = np.array([0, BUDGET * ROUNDS])
+    return Line("validation images alone", x, np.full(2, level), np.zeros(2), "#888888", "", ":")
 
 
 def _key(curve):

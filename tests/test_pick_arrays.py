@@ -79,13 +79,13 @@ def test_predictions_may_be_told():
 def test_every_method_picks_unlabeled_rows(method):
     pool, validation, labels, classifier = made()
     labeled = np.arange(0, 24, 2)
-    picks = pick(pool, validation, labels, classifier, 15, method=method, labeled=labeled)
+    known = {"method": method, "labeled": labeled, "y_labeled": ["ant", "bee"] * 6}
+    picks = pick(pool, validation, labels, classifier, 15, **known)
     assert picks.shape == (15,)
     assert len(set(picks.tolist())) == 15
     assert not set(picks.tolist()) & set(labeled.tolist())
-    again = pick(
-        pool.astype(np.float32), validation, list(labels), classifier, 15, method=method, labeled=labeled
-    )
+    arguments = pool.astype(np.float32), validation, list(labels), classifier, 15
+    again = pick(*arguments, **known)
     assert picks.tolist() == again.tolist()
 
 
@@ -132,6 +132,8 @@ def change(**changes):
         ({"y_validation": ["dog"] * 30}, "does not know 'dog'"),
         ({"labeled": [60]}, "labeled: 60 is no row of 60"),
         ({"labeled": [0.5]}, "row indices"),
+        ({"labeled": [1], "y_labeled": ["dog"]}, "y_labeled: the classifier does not know 'dog'"),
+        ({"labeled": [1], "method": "balanced"}, "'balanced': counts the labels so far"),
         ({"classifier": None}, "needs a fitted linear classifier, but NoneType has no coef_"),
         ({"classifier": KNeighborsClassifier()}, "none, random, coreset need none"),
         ({"classifier": LogisticRegression()}, "LogisticRegression has no coef_"),

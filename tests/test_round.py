@@ -137,7 +137,7 @@ def test_the_same_command_again_changes_nothing(animals):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--method", "random"), "method grad+margin, now random"),
+        (("--method", "random"), "method balanced+margin, now random"),
         (("--seed", 1), "seed 0, now 1"),
         (("--hold-validation",), "hold_validation False, now True"),
         (("--resize", 48), "network"),

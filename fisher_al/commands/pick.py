@@ -19,9 +19,10 @@ from fisher_al.labeling.round import Reading, Sources, run_round
 from fisher_al.labeling.selection import ON_FEATURES, Strategy
 from fisher_al.method.tapped import POOLED
 
-# What gained most on pools that it was chosen on (docs/labeling.md).
-DEFAULT_METHOD = "grad+margin"
-METHOD_HELP = f"how to pick: {', '.join(ON_FEATURES)}; or several that share the budget, as grad+margin"
+# What gained most where they were chosen (docs/labeling.md): if the head learns from validation images, and if it
+# does not.
+DEFAULT_METHOD, DEFAULT_WHEN_HELD = "balanced+margin", "gradFmap"
+METHOD_HELP = f"{', '.join(ON_FEATURES)}; or several that share the budget, as {DEFAULT_METHOD}"
 
 
 def methods(text: str) -> str:
@@ -118,7 +119,12 @@ class PickOptions(NetworkOptions, ComputeOptions, TargetOptions):
     )
     budget: int = option("--budget", type=count, required=True, help="how many images to pick")
     out: Path = option("--out", type=Path, required=True, help="folder for the picks and the labeling page")
-    method: str = option("--method", type=methods, default=DEFAULT_METHOD, metavar="METHOD", help=METHOD_HELP)
+    method: str | None = option(
+        "--method",
+        type=methods,
+        metavar="METHOD",
+        help=f"{METHOD_HELP} (default: {DEFAULT_METHOD}; with --hold-validation {DEFAULT_WHEN_HELD})",
+    )
 
 
 def pick_main(arguments: Sequence[str]) -> None:
@@ -128,14 +134,10 @@ def pick_main(arguments: Sequence[str]) -> None:
     options = parser.read(PickOptions, parser.parse_args(arguments))
     reading = options.reading(options.out, options.gpu)
     announce(reading.device)
-    numbers = run_round(
-        Sources(options.pool, options.validation, options.labels),
-        reading,
-        Strategy(
-            options.method, options.budget, options.hold_validation, options.near_duplicate, options.seed
-        ),
-        options.out,
-    )
+    method = options.method or (DEFAULT_WHEN_HELD if options.hold_validation else DEFAULT_METHOD)
+    strategy = Strategy(method, options.budget, options.hold_validation, options.near_duplicate, options.seed)
+    sources = Sources(options.pool, options.validation, options.labels)
+    numbers = run_round(sources, reading, strategy, options.out)
     print(summary(numbers))
     page = options.out / "index.html"
     print(f"\nlabel them in a browser: {page}, or: fisher-al label {options.out}")

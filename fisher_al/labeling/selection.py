@@ -48,7 +48,10 @@ class Knowledge:
 
     @property
     def pool_images(self) -> Features:
-        return Features(self.rows, self.pool)
+        """The pool, with the labels that are known."""
+        labels = torch.full((len(self.pool),), -1)
+        labels[self.labeled] = self.labels
+        return Features(self.rows, self.pool, labels)
 
     def features_of(self, rows: Tensor) -> np.ndarray:
         """Features (n, width) in memory."""
@@ -216,7 +219,7 @@ def _method(strategy: Strategy, fitted: Fitted) -> Method:
     method = METHODS[strategy.method]
     if fitted.head is None and isinstance(method, KernelMethod):
         return FeatureSimilarity()
-    if fitted.head is None and strategy.method in ("margin", "entropy", "badge"):
+    if fitted.head is None and strategy.method in ("margin", "entropy", "balanced", "badge"):
         return RandomPicks()
     return method
 
@@ -236,7 +239,7 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
         strategy.seed,
         torch.full_like(labels, -1) if predictions is None else predictions[matchable],
     )
-    return iteration, matchable
+    return replace(iteration, validation_is_trained_on=not strategy.hold_validation), matchable
 
 
 def _without_near_duplicates(

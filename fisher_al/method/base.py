@@ -24,7 +24,8 @@ class Iteration:
     scales : names of those that descriptors concatenate. mc_samples : K, of all networks together.
     seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
     predict_batch_size : images at once. validation_predictions : classes (V,) of the validation images, where
-    they are not those of the current network.
+    they are not those of the current network. validation_is_trained_on : whether the network learns their
+    labels, too.
     """
 
     batch: int
@@ -40,10 +41,18 @@ class Iteration:
     describe_batch_size: int
     predict_batch_size: int
     validation_predictions: Tensor | None = None
+    validation_is_trained_on: bool = False
 
     @property
     def device(self) -> torch.device:
         return self.pool.device
+
+    def label_counts(self, labeled: Tensor) -> Tensor:
+        """How many labels of each class (C,) the network learns from; labeled : (n,), those of the pool."""
+        labels = self.pool.labels[labeled.to(self.device)]
+        if self.validation_is_trained_on:
+            labels = torch.cat([labels, self.validation.labels])
+        return torch.bincount(labels[labels >= 0], minlength=self.num_classes)
 
     def network_to_describe(self, member: int) -> TappedNetwork:
         """The network whose activations are described; its weights need no gradients for that."""

@@ -32,6 +32,7 @@ def pick(
     *,
     method: str = "gradFmap",
     labeled: ArrayLike | None = None,
+    y_labeled: ArrayLike | None = None,
     validation_predictions: ArrayLike | None = None,
     seed: int = 0,
 ) -> np.ndarray:
@@ -50,9 +51,10 @@ def pick(
         RidgeClassifier or LinearSVC; of a pipeline its last step, with features as that step sees them. The
         methods none, random and coreset take any other, and None while there is none.
     budget : int, how many rows to pick.
-    method : "gradFmap" (the paper's), "gradGmap", "grad", "none", "random", "margin", "entropy", "coreset" or
-        "badge"; they are described in README's table.
+    method : "gradFmap" (the paper's), "gradGmap", "grad", "none", "random", "margin", "entropy", "balanced",
+        "coreset" or "badge"; they are described in README's table.
     labeled : indices (n,) of the rows in `X_pool` that have labels already, and are not picked.
+    y_labeled : array-like (n,), their labels, which "balanced" counts; the others do without.
     validation_predictions : array-like (n_validation,), what the classifier says of the validation samples.
         By default it is asked; where it was fitted on them, give what `cross_val_predict` says instead.
     seed : int, of the draws at random.
@@ -97,6 +99,12 @@ def pick(
     if predicted is not None:
         predictions = known_numbers("validation_predictions", predicted, classes)
     numbers = known_numbers("y_validation", labels, classes)
-    images = Features(pool), Features(validation, labels=numbers)
+    known = torch.full((len(pool),), -1)
+    if y_labeled is not None:
+        answers = label_list("y_labeled", y_labeled, len(unavailable))
+        known[unavailable] = known_numbers("y_labeled", answers, classes)
+    elif method == "balanced" and len(unavailable):
+        raise UserError("method 'balanced': counts the labels so far; give them as y_labeled")
+    images = Features(pool, labels=known), Features(validation, labels=numbers)
     iteration = question_on_features(head, *images, budget, seed, predictions)
     return chosen.pick(iteration, unavailable, descriptors_of(chosen, iteration, in_memory=False)).numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fisher_al.method.balanced import BalancedPicks
 from fisher_al.method.base import Method
 from fisher_al.method.baselines import AdversarialPicks, Badge, CoreSet, Entropy, Margin, RandomPicks
 from fisher_al.method.fisher_kernel import (
@@ -23,7 +24,7 @@ METHODS: dict[str, Method] = {
         *(RandomPicks(), VariationRatio(), PredictiveEntropy(), MutualInformation(), MeanDeviation()),
         *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
-        *(AdversarialPicks(), Margin(), Entropy(), CoreSet(), Badge()),
+        *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
     )
 }
 
