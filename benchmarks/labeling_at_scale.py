@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from machine import description
+from machine import description, seconds_of
 from PIL import Image
 from tabulate import tabulate
 
@@ -26,8 +26,11 @@ from fisher_al.commands.scripts import run_script
 from fisher_al.files.storage import save_json
 from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.cache import identity_of, open_cache
+from fisher_al.labeling.embedding import BATCH_SIZE, embed
 from fisher_al.labeling.round import Reading
 from fisher_al.labeling.tables import write_rows
+from fisher_al.method.descriptors import ForwardPass
+from fisher_al.method.tapped import POOLED
 
 DEFAULT_OUT = Path(__file__).parent / "labeling_at_scale.json"
 CLASSES, VALIDATION, LABELED, BUDGET = 20, 1_000, 1_000, 200
@@ -90,11 +93,42 @@ def measure(images):
     return {"images": images, "seconds": round(seconds, 1), "peak MB": round(usage.ru_maxrss / 1000)}
 
 
+def measure_embedding(images=768):
+    """Images a second of the whole embedding of photographs, and of the network alone."""
+    generator = np.random.default_rng(0)
+    backbone = load_untrained()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for number in range(images):
+            coarse = Image.fromarray(generator.integers(0, 255, (12, 16, 3), np.uint8))
+            coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number:04}.jpg", quality=90)
+        paths = sorted(str(path) for path in folder.glob("*.jpg"))
+        reading = Reading(backbone, "dali", os.cpu_count() or 1, "cpu", 1, folder / "features", {})
+        embedder = reading.embedder()
+        inputs = torch.randn(BATCH_SIZE, 3, backbone.crop, backbone.crop)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        alone = BATCH_SIZE / seconds_of(lambda: ForwardPass(embedder.network, inputs, (POOLED,)), 9)
+        with open_cache(reading.cache, reading.identity, backbone.width) as cache:
+            start = time.perf_counter()
+            embed(embedder, paths, cache)
+            whole = images / (time.perf_counter() - start)
+    return {"images/s": round(whole, 1), "network alone": round(alone, 1), "share": round(whole / alone, 3)}
+
+
+def load_untrained():
+    """A ResNet-18 with random weights."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(torchvision.models.resnet18().state_dict(), Path(folder) / "weights.pt")
+        return load_backbone("resnet18", Path(folder) / "weights.pt")
+
+
 def main(arguments):
     parser = Parser("Measure a round of `fisher-al pick` on many images.")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="JSON file to write")
     parser.add_argument("--images", type=count, default=200_000, help="the larger pool; the other is half")
     args = parser.parse_args(arguments)
+    embedding = measure_embedding()
     rows = [measure(args.images // 2), measure(args.images)]
     per_image = {
         name: (rows[1][name] - rows[0][name]) / (rows[1]["images"] - rows[0]["images"])
@@ -107,7 +141,8 @@ def main(arguments):
         | {"extrapolated": True}
     )
     print(tabulate(rows, headers="keys", tablefmt="github"))
-    save_json({"machine": description(), "rounds": rows}, args.out)
+    print(embedding)
+    save_json({"machine": description(), "rounds": rows, "embedding": embedding}, args.out)
     print(f"\n{args.out}")
 
 

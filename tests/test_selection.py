@@ -78,6 +78,21 @@ def test_cross_fitting_leaves_every_validation_image_out(monkeypatch):
     assert probabilities.sum(1).tolist() == pytest.approx([1] * 20)
 
 
+def test_calibration_changes_no_prediction_and_makes_what_is_told_more_likely():
+    now = known(30, 0)
+    fitted = fit(now, Strategy("random", 1))
+    features = torch.from_numpy(now.rows)
+    before, after = (head(features).detach() for head in (fitted.head, fitted.told))
+    assert before.argmax(1).tolist() == after.argmax(1).tolist()
+    temperature = (before[0, 0] / after[0, 0]).item()
+    logits = fitted.probabilities.log()
+    losses = [
+        torch.nn.functional.cross_entropy(logits / t, now.validation_labels).item()
+        for t in (temperature / 1.2, temperature, temperature * 1.2, 1)
+    ]
+    assert losses[1] == min(losses)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_one_validation_image_a_class_is_enough(count):
     rows, _ = clusters(count)

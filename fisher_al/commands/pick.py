@@ -19,8 +19,8 @@ from fisher_al.labeling.round import Reading, Sources, run_round
 from fisher_al.labeling.selection import ON_FEATURES, Strategy
 from fisher_al.method.tapped import POOLED
 
-# What gained most where they were chosen (docs/labeling.md): if the head learns from validation images, and if it
-# does not.
+# What gained most where they were chosen (docs/labeling.md): if the head learns from validation images, and
+# if it does not.
 DEFAULT_METHOD, DEFAULT_WHEN_HELD = "balanced+margin", "gradFmap"
 METHOD_HELP = f"{', '.join(ON_FEATURES)}; or several that share the budget, as {DEFAULT_METHOD}"
 

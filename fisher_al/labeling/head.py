@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -60,6 +62,22 @@ def cross_fitted(
             logits = head(torch.from_numpy(features[validation[held_out]]))
             probabilities[held_out] = logits.softmax(1)
     return probabilities
+
+
+def calibrated(head: LinearHead, probabilities: Tensor, labels: Tensor) -> LinearHead:
+    """The same head by a temperature that makes what it says of images that it was not fitted on most likely.
+
+    probabilities : (V, C) of such images; labels : (V,). Which class is most probable stays as it is.
+    Source: Guo et al., arXiv:1706.04599.
+    """
+    logits, rows = probabilities.double().clamp_min(1e-12).log(), torch.arange(len(labels))
+
+    def surprise(log_temperature: float) -> float:
+        scaled = (logits / math.exp(log_temperature)).log_softmax(1)
+        return -scaled[rows, labels].mean().item()
+
+    temperature = math.exp(minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x)
+    return LinearHead(head.linear.weight.detach() / temperature, head.linear.bias.detach() / temperature)
 
 
 def _folds(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

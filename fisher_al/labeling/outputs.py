@@ -30,10 +30,10 @@ def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Pick
     """Every pick, in order, with what the head predicts and the validation image that it was matched with."""
     root = catalogue.root.absolute()
     predicted, confidence = [""] * len(picks.positions), [0.0] * len(picks.positions)
-    if fitted.head is not None and len(picks.positions):
+    if fitted.told is not None and len(picks.positions):
         with torch.inference_mode():
             features = torch.from_numpy(known.features_of(known.pool[picks.positions]))
-            best = fitted.head(features).softmax(1).max(1)
+            best = fitted.told(features).softmax(1).max(1)
         predicted = [catalogue.classes[number] for number in best.indices.tolist()]
         confidence = best.values.tolist()
     names = list(catalogue.validation)

@@ -88,11 +88,11 @@ def _classes(
 
 def _expected_shares(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
     """Share of each class (C,) among the picks, by what the head says of them."""
-    if fitted.head is None or len(picks.positions) == 0:
+    if fitted.told is None or len(picks.positions) == 0:
         return None
     features = torch.from_numpy(known.features_of(known.pool[picks.positions]))
     with torch.inference_mode():
-        return fitted.head(features).softmax(1).mean(0)
+        return fitted.told(features).softmax(1).mean(0)
 
 
 def summary(numbers: dict[str, Any]) -> str:

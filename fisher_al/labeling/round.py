@@ -131,9 +131,9 @@ def _run(
     picked = time.monotonic()
     cards = cards_of(readable, known, fitted, picks)
     write_round(out, readable, cards, picks, out.resolve().name)
-    if fitted.head is not None:
-        write_head(out / "head.pt", fitted.head, readable.classes, reading.backbone)
-        write_predictions(out / "predictions.csv", readable, known, fitted.head)
+    if fitted.told is not None:
+        write_head(out / "head.pt", fitted.told, readable.classes, reading.backbone)
+        write_predictions(out / "predictions.csv", readable, known, fitted.told)
     numbers["seconds"] = {
         "reading and embedding": round(embedded - start, 1),
         "head and picks": round(picked - embedded, 1),

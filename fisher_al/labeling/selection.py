@@ -13,7 +13,7 @@ from torch import Tensor
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
 from fisher_al.labeling.deeper import Deeper
-from fisher_al.labeling.head import cross_fitted, fit_head
+from fisher_al.labeling.head import calibrated, cross_fitted, fit_head
 from fisher_al.method.acquisition import standardise
 from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
@@ -77,10 +77,11 @@ class Strategy:
 @dataclass(frozen=True)
 class Fitted:
     """The head, and what it says of the validation images: probabilities (V, C); none while no image is there
-    to train on."""
+    to train on. told : the same head, calibrated, for people who read its probabilities."""
 
     head: LinearHead | None
     probabilities: Tensor | None
+    told: LinearHead | None
 
     def predictions(self) -> Tensor | None:
         """Classes (V,) of the validation images."""
@@ -108,7 +109,7 @@ def fit(known: Knowledge, strategy: Strategy) -> Fitted:
     if not strategy.hold_validation:
         rows, labels = torch.cat([rows, known.validation]), torch.cat([labels, known.validation_labels])
     if len(labels.unique()) < 2:
-        return Fitted(None, None)
+        return Fitted(None, None, None)
     features, classes = known.features_of(rows), labels.numpy()
     head = fit_head(features, classes, known.num_classes)
     if strategy.hold_validation:
@@ -118,7 +119,7 @@ def fit(known: Knowledge, strategy: Strategy) -> Fitted:
         own = np.arange(len(known.labels), len(classes))
         seed = derive_seed(strategy.seed, "folds")
         probabilities = cross_fitted(features, classes, own, known.num_classes, seed)
-    return Fitted(head, probabilities)
+    return Fitted(head, probabilities, calibrated(head, probabilities, known.validation_labels))
 
 
 def pick(known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | None = None) -> Picks:
