@@ -114,3 +114,19 @@ def pictures(tmp_path_factory) -> list[Path]:
     for path, color in zip(paths, ("red", "green", "blue"), strict=True):
         Image.new("RGB", (32, 24), color).save(path)
     return paths
+
+
+@pytest.fixture(scope="session")
+def played_round(tmp_path_factory) -> Path:
+    """A small pool, validation images, weights, and a first round of `fisher-al pick`."""
+    from labeling import play_first_round  # which needs this file
+
+    return play_first_round(tmp_path_factory.mktemp("animals"))
+
+
+@pytest.fixture
+def animals(played_round, tmp_path) -> Path:
+    """The same in a folder that a test may change."""
+    from labeling import copy_first_round
+
+    return copy_first_round(played_round, tmp_path / "animals")

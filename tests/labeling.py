@@ -2,13 +2,14 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
-from conftest import Outcome, call_main
+from conftest import Outcome, call_main, read_csv
 from PIL import Image
 
 from fisher_al.commands.main import dispatch
@@ -71,3 +72,45 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object
 def write_json(path: Path, content: object) -> Path:
     path.write_text(json.dumps(content))
     return path
+
+
+def play_first_round(folder: Path) -> Path:
+    """Animals, weights, and a first round."""
+    make_animals(folder)
+    save_weights(folder / "weights.pt")
+    outcome = fisher_al(*command(folder))
+    assert outcome.code == 0, outcome.err
+    return folder
+
+
+def copy_first_round(played: Path, folder: Path) -> Path:
+    """The same in another folder."""
+    shutil.copytree(played, folder, ignore=shutil.ignore_patterns("round1", "features"))
+    assert fisher_al(*command(folder)).code == 0
+    return folder
+
+
+def command(folder: Path, *more: object, out: str = "round1", budget: int = 6) -> tuple[object, ...]:
+    network = ("--weights", folder / "weights.pt", "--crop", CROP, "--loader", "torchvision", "--workers", 1)
+    what = ("pick", folder / "pool", "--validation", folder / "validation", "--near-duplicate", 1)
+    return (*what, "--budget", budget, "--out", folder / out, *network, *more)
+
+
+def picked(folder: Path, out: str) -> list[str]:
+    return [row["filepath"] for row in read_csv(folder / out / "picks.csv")]
+
+
+def answer(folder: Path, out: str = "round1") -> Path:
+    """The round's labels.csv, filled in with the truth."""
+    truth = {row["filepath"]: row["label"] for row in read_csv(folder / "truth.csv")}
+    path = folder / out / "labels.csv"
+    return write_csv(path, ("filepath", "label"), [(key, truth[key]) for key in picked(folder, out)])
+
+
+def require_refusal(outcome, *told: str) -> None:
+    """Assert one line that tells this, and exit code 2."""
+    assert outcome.code == 2, outcome.out
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1, outcome.err
+    for part in told:
+        assert part in outcome.err

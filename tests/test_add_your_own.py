@@ -50,10 +50,10 @@ def test_a_method(tmp_path, monkeypatch):
         "unlabeled_indices": unlabeled_indices,
         "most_uncertain": most_uncertain,
     }
-    monkeypatch.setitem(METHODS, "margin", run(METHOD, **names).Margin())
-    out = iterations_of(tmp_path, "margin", datasets=Datasets({"DIGITS": DIGITS}))
-    assert re.search(r"^margin +1/1", out, re.MULTILINE)
-    layout, method = Layout(tmp_path / "DIGITS", "run0", 10.0), parse_method("margin", DIGITS)
+    monkeypatch.setitem(METHODS, "leastConfident", run(METHOD, **names).LeastConfident())
+    out = iterations_of(tmp_path, "leastConfident", datasets=Datasets({"DIGITS": DIGITS}))
+    assert re.search(r"^leastConfident +1/1", out, re.MULTILINE)
+    layout, method = Layout(tmp_path / "DIGITS", "run0", 10.0), parse_method("leastConfident", DIGITS)
     assert len(set(np.load(layout.index_list(method, 2, 20)).tolist())) == 20
 
     class Scripted(torch.nn.Module):
@@ -66,7 +66,11 @@ def test_a_method(tmp_path, monkeypatch):
     images = Images(pixels, torch.arange(5) % 3, 0.0, 0.01)
     network = Scripted()
     network.scales = {}
-    assert pick_images(network, images, images, 3, "margin", labeled=torch.tensor([3])).tolist() == [1, 0, 4]
+    assert pick_images(network, images, images, 3, "leastConfident", labeled=torch.tensor([3])).tolist() == [
+        1,
+        0,
+        4,
+    ]
 
 
 def test_a_data_set(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from mnist.experiment import DIGITS
 # every method of the registry that run.py runs, and between them every descriptor length of the LeNet
 METHODS = ("random", "varMC", "entMC", "baldMC", "stdMC", "none/20", "gradAbl/20", "grad/10", "gradFmap/80")
 METHODS += ("gradFmap/90", "gradGmap/30", "cor/20", "amiFull/30", "amiDiag/80", "coreset/80", "badge/20")
+METHODS += ("margin", "entropy", "balanced")
 ENSEMBLES = ("varMC", "entMC", "baldMC")
 SIZE = ("--run-stop", 1, "--iterations", 3, "--augment-size", 15, "--epochs", 3)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import read_csv
-from labeling import CROP, fisher_al, make_animals, save_weights, write_csv
-from test_round import require_refusal
+from labeling import CROP, fisher_al, make_animals, require_refusal, save_weights, write_csv
 
 from fisher_al.labeling.selection import ON_FEATURES
 
