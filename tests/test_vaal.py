@@ -113,6 +113,8 @@ def refused(main, pattern, folder, *arguments):
         (("--latent", "1000000000"), "is not a whole number from 1 to 100,000"),
         (("--vae-width", "100000"), "is not a whole number from 1 to 4,096"),
         (("--discriminator-width", "100000000"), "is not a whole number from 1 to 100,000"),
+        (("--vae-steps", "1000000000000"), "is not a whole number from 1 to 1,000"),
+        (("--discriminator-steps", "1001"), "is not a whole number from 1 to 1,000"),
         (("--pool-size", "9"), "unrecognized arguments: --pool-size"),
         (("--dataset", "CIFAR"), "invalid choice: 'CIFAR'"),
         (("--dataset", "SVHN", "--pool-size", "9"), "only with --allow-unverified-data"),
