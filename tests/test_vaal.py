@@ -108,8 +108,8 @@ def refused(main, pattern, folder, *arguments):
     [
         (("--beta", "-1"), "'-1' is not a weight of at least 0"),
         (("--precision", "fp8"), "--precision: invalid choice: 'fp8'"),
-        (("--batch-size", "1"), "'1' is not a whole number from 2 to 1,000,000"),
-        (("--batch-size", "1000000000000"), "is not a whole number from 2 to 1,000,000"),
+        (("--batch-size", "1"), "'1' is not a whole number from 2 to 100,000"),
+        (("--batch-size", "1000000000000"), "is not a whole number from 2 to 100,000"),
         (("--latent", "1000000000"), "is not a whole number from 1 to 100,000"),
         (("--vae-width", "100000"), "is not a whole number from 1 to 4,096"),
         (("--discriminator-width", "100000000"), "is not a whole number from 1 to 100,000"),

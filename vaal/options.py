@@ -55,7 +55,7 @@ class ProtocolOptions:
         "--train-iterations", type=count, help="steps of the task network" + PROTOCOL
     )
     batch_size: int | None = option(
-        "--batch-size", type=whole_number(2, 10**6), help="images of a step" + PROTOCOL
+        "--batch-size", type=whole_number(2, 10**5), help="images of a step" + PROTOCOL
     )
     learning_rate: float | None = option("--lr", type=learning_rate, help="of Adam" + PROTOCOL)
     latent: int | None = option(
