@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 DEMO_JOBS ?= 2
 
-.PHONY: demo test bench faults format clean
+.PHONY: demo test bench faults kills hostile format clean
 
 ## demo: install, then the main job on scikit-learn's digits: curves and table of five methods
 demo: $(VENV)/installed
@@ -26,6 +26,14 @@ bench: $(VENV)/installed
 ## faults: install, then break a campaign in every way that it has to survive (about fifteen minutes)
 faults: $(VENV)/installed
 	$(BIN)/python benchmarks/faults.py
+
+## kills: install, then kill every script at random moments, a thousand times (about twenty minutes)
+kills: $(VENV)/installed
+	$(BIN)/python benchmarks/kills.py
+
+## hostile: install, then give the scripts ten thousand hostile inputs (some minutes)
+hostile: $(VENV)/installed
+	$(BIN)/python benchmarks/hostile.py
 
 ## format: lay the code out as the tests want it
 format: $(VENV)/installed

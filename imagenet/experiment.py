@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fisher_al.commands.options import DataOptions
-from fisher_al.commands.parsing import count, option, real_number, switch, whole_number
+from fisher_al.commands.parsing import option, real_number, switch, whole_number, workers
 from fisher_al.commands.scripts import Datasets
 from fisher_al.data.folder_lists import find_classes, read_list, scan_split
 from fisher_al.data.folder_source import FolderSource
@@ -89,11 +89,11 @@ class ImageNetOptions:
         help="folder with train/<class>/* and val/<class>/* (default: datadir/ImageNet/raw)",
     )
     crop: int = option(
-        "--crop", type=whole_number(32), default=CROP, help="side of the network's inputs, in pixels"
+        "--crop", type=whole_number(32, 4096), default=CROP, help="side of the network's inputs, in pixels"
     )
     loader: str = option("--loader", choices=list(LOADERS), default="dali", help="what decodes the images")
     workers: int | None = option(
-        "--workers", type=count, help="threads (torchvision: processes) that decode (default: all cores)"
+        "--workers", type=workers, help="threads (torchvision: processes) that decode (default: all cores)"
     )
     holdout: float = option(
         "--holdout",

@@ -204,3 +204,24 @@ def test_faults_are_those_recorded():
     assert table(page) == [[str(value) for value in row.values()] for row in faults]
     assert [row["fault"] for row in faults] == [fault.name for fault in FAULTS]
     assert all(row["survived"] == row["tried"] > 0 and row["lost"] == 0 for row in faults)
+
+
+def test_kills_are_those_recorded():
+    kills, page = recorded("faults")["kills"], DOCS / "reliability.md"
+    rows = [[row[name] for name in ("script", "tried", "survived", "lost")] for row in kills["scripts"]]
+    expected = [[f"`{script}`", *map(str, counted)] for script, *counted in rows]
+    assert table(section(page, "## A thousand kills")) == expected
+    assert all(survived == tried > 0 and lost == 0 for _, tried, survived, lost in rows)
+    total = sum(tried for _, tried, *_ in rows)
+    assert f"{total:,} kills in {kills['minutes']:.0f} minutes" in running_text(page)
+    assert total >= 1000
+
+
+def test_hostile_inputs_are_those_recorded():
+    hostile, page = recorded("faults")["hostile"], DOCS / "reliability.md"
+    rows = [[*row.values()] for row in hostile["inputs"]]
+    assert table(section(page, "## Ten thousand hostile inputs")) == [[*map(str, row)] for row in rows]
+    assert all(survived == tried > 0 and not any(fell) for _, tried, survived, *fell in rows)
+    total = sum(tried for _, tried, *_ in rows)
+    assert f"{total:,} inputs in {hostile['minutes']:.0f} minutes" in running_text(page)
+    assert total >= 10_000

@@ -197,7 +197,8 @@ def test_a_corrupt_image_is_named(root, tmp_path, loader, kind):
     experiment = folder_experiment(root, tmp_path, "--loader", loader)
     pool = load_prepared(experiment, layout_of(experiment, tmp_path)).pool
     path = broken(root, kind)
-    with pytest.raises(UserError, match=f"{path.name}: cannot be decoded .*--skip-corrupt"):
+    advice = f"{path.name}: cannot be decoded .*; replace it, or .* make them again with --skip-corrupt"
+    with pytest.raises(UserError, match=advice):
         list(pool.batches(8))
 
 

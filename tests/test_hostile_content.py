@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import call
-from hostile import examples, mutated, require_one_line
+from hostile import examples, mutated, require_line_or_result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,7 +46,7 @@ values = st.recursive(
 )
 
 
-@examples(150)
+@examples(150, "content of tensor files")
 @given(content=values)
 def test_any_content_of_a_tensor_file(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("content") / "x.pt"
@@ -66,7 +66,7 @@ arrays = st.builds(
 )
 
 
-@examples(100)
+@examples(100, "index lists")
 @given(data=st.data(), array=arrays)
 def test_any_index_list(tmp_path_factory, data, array):
     path = tmp_path_factory.mktemp("indices") / "x.npy"
@@ -122,7 +122,7 @@ curve_entries = st.dictionaries(st.sampled_from(sorted(VALID_CURVE)), odd, max_s
 )
 
 
-@examples(150)
+@examples(150, "JSON of curves")
 @given(
     content=st.one_of(
         json_values,
@@ -139,8 +139,7 @@ def test_any_json_of_curves(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("json") / "x.json"
     path.write_text(json.dumps(content))
     outcome = call("run_plot.py", "--dataset", "DIGITS", "--data", path, "--out", path.parent / "figures")
-    if outcome.code != 0:
-        require_one_line(outcome)
+    require_line_or_result(outcome)
 
 
 def test_deeply_nested_json_is_refused(tmp_path):
@@ -151,7 +150,7 @@ def test_deeply_nested_json_is_refused(tmp_path):
     assert read(path) == []
 
 
-@examples(150)
+@examples(150, "logs")
 @given(
     lines=st.lists(st.one_of(json_values.map(json.dumps), st.text(max_size=20)), max_size=5),
     end=st.binary(max_size=9),
@@ -164,7 +163,7 @@ def test_any_log(tmp_path_factory, lines, end):
     last_accuracy(path)
 
 
-@examples(200)
+@examples(200, "lines of lists")
 @given(
     relative=st.one_of(
         st.text(max_size=12), st.lists(st.sampled_from(["..", ".", "a", "", "b c"]), max_size=5).map("/".join)

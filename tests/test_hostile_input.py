@@ -5,13 +5,19 @@ import shutil
 
 import pytest
 from conftest import call, snapshot
-from hostile import examples, mutated, require_one_line
+from hostile import (
+    examples,
+    given_options,
+    mutated,
+    require_line_or_result,
+    require_one_line,
+    require_unchanged,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
-from fisher_al.method.registry import METHODS
 from mnist.experiment import DIGITS
 
 OURS = parse_method("gradFmap/20", DIGITS)
@@ -43,17 +49,12 @@ def step(folder, *extra):
     return ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10, "-dl", 20, "-as", 10, *extra)
 
 
-numbers = st.one_of(st.integers(), st.integers(0, 20), st.floats()).map(str)
-words = st.one_of(
-    numbers, st.text(max_size=8).filter(lambda text: "\0" not in text), st.sampled_from(sorted(METHODS))
-)
 OPTIONS = (
     *("-ir", "-nr", "-ens", "-e", "-smp", "-as", "-gbs", "-unsup", "-sub", "-aug", "-b", "-ts", "-dl", "-r"),
     *("--seed", "--gpu", "--run-start", "--run-stop", "--methods", "--iterations", "--epochs", "--lr"),
     *("--batch-size", "--test-batch-size", "--jobs", "--figure", "--metric", "--accuracy"),
     *("--reference", "--dataset", "--cluster-cpus", "--cluster-gpus", "--initial", "--nonsense"),
 )
-given_options = st.lists(st.tuples(st.sampled_from(OPTIONS), st.lists(words, max_size=2)), max_size=3)
 
 
 @pytest.mark.parametrize(
@@ -67,19 +68,17 @@ given_options = st.lists(st.tuples(st.sampled_from(OPTIONS), st.lists(words, max
         ("unsup.py", ("--lr", "nan")),
     ],
 )
-@examples(60)
-@given(options=given_options)
+@examples(60, "options, mnist/")
+@given(options=given_options(*OPTIONS))
 def test_any_options(tmp_path_factory, script, last, options):
     empty = tmp_path_factory.mktemp("empty")
-    arguments = [word for option, values in options for word in (option, *values)]
-    outcome = call(script, *arguments, *last, "--datadir", empty)
-    if outcome.code != 0:
-        require_one_line(outcome)
+    outcome = call(script, *options, *last, "--datadir", empty)
+    require_line_or_result(outcome)
     assert outcome.code == 0 or not list(empty.iterdir())
-    assert snapshot(empty) == {}
+    require_unchanged(empty, {})
 
 
-@examples(40)
+@examples(40, "sizes")
 @given(budget=st.integers(1, 10**12), iterations=st.integers(1, 10**4))
 def test_any_size(folder, budget, iterations):
     assume(budget * iterations > 600)
@@ -91,7 +90,7 @@ def test_any_size(folder, budget, iterations):
     )
 
 
-@examples(60)
+@examples(60, "files of a stage")
 @given(data=st.data())
 def test_any_broken_file_of_a_stage(folder, layout, data):
     files = {
@@ -116,8 +115,9 @@ def test_any_broken_file_of_a_stage(folder, layout, data):
             assert snapshot(folder).keys() >= before.keys()
         else:
             require_one_line(outcome)
-            assert snapshot(folder) == before
-            assert path.name in outcome.err
+            require_unchanged(folder, before)
+            # an initial model changed where it does not matter has no descriptors at batch 0
+            assert path.name in outcome.err or "describes the images at batch 1" in outcome.err
     finally:
         path.write_bytes(whole)
         os.utime(path, (modified, modified))

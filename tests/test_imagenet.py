@@ -185,6 +185,8 @@ def test_bad_options_are_one_line(folder):
     before = snapshot(folder / "pets")
     run_error = partial(error, RUN, folder, *OPTIONS)
     assert "--crop" in run_error("--crop", 31)
+    for too_many in (("--crop", 10**6), ("--workers", 10**12), ("--nproc", 10**12)):
+        assert f"{too_many[0]}: '{too_many[1]}' is not a whole number from" in run_error(*too_many)
     assert "--holdout" in run_error("--holdout", 1)
     for one_process in (("--jobs", 2), ("--repair",), ("--cluster", "auto")):
         assert f"{one_process[0]}: not with --nproc" in run_error("--nproc", 2, *one_process)

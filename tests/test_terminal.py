@@ -10,10 +10,11 @@ from conftest import ROOT
 
 
 def run_py(*arguments, script="run.py", stdout=subprocess.PIPE, **environment):
+    """A script, on a terminal whose encoding takes nothing but text."""
     return subprocess.run(
         [sys.executable, script, *map(os.fsencode, arguments)],
         cwd=ROOT / "mnist",
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict", **environment},
         stdout=stdout,
         stderr=subprocess.PIPE,
         timeout=120,

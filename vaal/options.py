@@ -28,6 +28,8 @@ _FOLDERS = (mnist.experiment.DATASETS, svhn.experiment.DATASETS, imagenet.experi
 
 _non_negative = real_number("a weight of at least 0", lambda value: 0 <= value < float("inf"))
 
+_steps = whole_number(1, 1000)
+
 
 def choose_datasets(arguments: Sequence[str]) -> Datasets:
     """All datasets, with the own options of the one that the arguments name as --dataset."""
@@ -53,7 +55,7 @@ class ProtocolOptions:
         "--train-iterations", type=count, help="steps of the task network" + PROTOCOL
     )
     batch_size: int | None = option(
-        "--batch-size", type=whole_number(2, 10**6), help="images of a step" + PROTOCOL
+        "--batch-size", type=whole_number(2, 10**5), help="images of a step" + PROTOCOL
     )
     learning_rate: float | None = option("--lr", type=learning_rate, help="of Adam" + PROTOCOL)
     latent: int | None = option(
@@ -69,9 +71,9 @@ class ProtocolOptions:
     adversarial_weight: float | None = option(
         "--lambda", type=_non_negative, help="weight of the adversary" + PROTOCOL
     )
-    vae_steps: int | None = option("--vae-steps", type=count, help="per step of the task network" + PROTOCOL)
+    vae_steps: int | None = option("--vae-steps", type=_steps, help="per step of the task network" + PROTOCOL)
     discriminator_steps: int | None = option(
-        "--discriminator-steps", type=count, help="per step of it" + PROTOCOL
+        "--discriminator-steps", type=_steps, help="per step of it" + PROTOCOL
     )
     precision: str | None = option(
         "--precision", choices=PRECISIONS, help="of the auto-encoder's arithmetic (default: float32)"

@@ -173,8 +173,8 @@ def endless_batches(indices: Tensor, size: int, generator: torch.Generator) -> I
     """Batches (size,) of `indices`, reshuffled for each pass over them; a batch may reach into the next."""
     waiting = indices[:0]
     while True:
-        while len(waiting) < size:
-            order = torch.randperm(len(indices), generator=generator).to(indices.device)
-            waiting = torch.cat([waiting, indices[order]])
+        passes = -(-max(0, size - len(waiting)) // len(indices))
+        orders = [torch.randperm(len(indices), generator=generator) for _ in range(passes)]
+        waiting = torch.cat([waiting, *(indices[order.to(indices.device)] for order in orders)])
         yield waiting[:size]
         waiting = waiting[size:]

@@ -26,6 +26,7 @@ from fisher_al.commands.parsing import (
     run_number,
     samples,
     switch,
+    workers,
 )
 from fisher_al.experiment import Experiment
 from fisher_al.training.schedule import Schedule
@@ -198,7 +199,7 @@ class ClusterOptions:
 
     nproc: int = option(
         *("--nproc",),
-        type=count,
+        type=workers,
         default=1,
         help="processes, each with its own GPU, that share the images of one chain after another",
     )
