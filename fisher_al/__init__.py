@@ -12,7 +12,8 @@ On one's own images and network, where `pixels` are uint8 (N, H, W, 3):
     to_label = pick_images(network, pool, validation, budget=100)
 
 The rooms of the package import from one another one way only: commands, running, stages, chain, experiment,
-method and training, data, files, ground (errors, seeds, memory, distributed); and results from chain.
+method and training, data, files, ground (errors, seeds, memory, distributed); results from chain; labeling,
+for images of one's own, from method and training.
 """
 
 from fisher_al.data.images import Images

@@ -141,4 +141,5 @@ def pick_main(arguments: Sequence[str]) -> None:
     print(summary(numbers))
     page = options.out / "index.html"
     print(f"\nlabel them in a browser: {page}, or: fisher-al label {options.out}")
-    print(f"then: fisher-al pick {options.pool} ... --labels {options.out / 'labels.csv'} --out NEXT")
+    answers = " ".join(map(str, (*options.labels, options.out / "labels.csv")))
+    print(f"then: fisher-al pick {options.pool} ... --labels {answers} --out NEXT")

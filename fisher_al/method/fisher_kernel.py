@@ -60,7 +60,7 @@ class KernelMethod(Method):
         predictions = iteration.validation_predictions
         if predictions is None:
             predictions = predict(network, images, iteration.predict_batch_size)
-        misclassified = (predictions != images.labels).nonzero().squeeze(1)
+        misclassified = (predictions.to(images.device) != images.labels).nonzero().squeeze(1)
         return misclassified.cpu() if len(misclassified) else torch.arange(len(images))
 
     def matches(
