@@ -149,7 +149,7 @@ def draw_curves(curves, path):
             title = f"{per_class} validation images a class, {'only matched' if held else 'trained on'}"
             panels[title] = [_line(name, some) for name in SHOWN if any(c["method"] == name for c in some)]
             panels[title].append(_validation_alone(curves, imbalance, per_class))
-    plot_panels(panels, "labels", [path])
+    plot_panels(panels, "labels", [path], "balanced accuracy, %")
 
 
 def _line(method, curves):

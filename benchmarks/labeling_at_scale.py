@@ -41,8 +41,7 @@ def make_pool(folder, images):
     """Image files under many names, their features in a cache, and tables of labels."""
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((CLASSES, 512)).astype(np.float32)
-    picture = folder / "picture.png"
-    Image.fromarray(generator.integers(0, 255, (32, 32, 3), np.uint8)).save(picture)
+    pixels = Image.fromarray(generator.integers(0, 255, (32, 32, 3), np.uint8))
     weights = folder / "weights.pt"
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18().state_dict(), weights)
@@ -56,9 +55,11 @@ def make_pool(folder, images):
                 classes = generator.integers(0, CLASSES, len(some))
                 features = centres[classes] + 2 * generator.standard_normal((len(some), 512), np.float32)
                 names = [f"{kind}/{i // 1000:04d}/{i:07d}.png" for i in some]
+                pixels.save(folder / "picture.png")  # anew, as a file has so many links only
                 for name in names:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    os.link(picture, folder / name)
+                    os.link(folder / "picture.png", folder / name)
+                (folder / "picture.png").unlink()
                 cache.append([identity_of(folder / name) for name in names], features)
                 rows[kind] += [(name, f"class{label}") for name, label in zip(names, classes, strict=True)]
     write_rows(folder / "validation.csv", ("filepath", "label"), rows["known"])

@@ -63,7 +63,9 @@ def plot_curves(
     _save(figure, paths)
 
 
-def plot_panels(panels: Mapping[str, Sequence[Line]], x_label: str, paths: Sequence[Path]) -> None:
+def plot_panels(
+    panels: Mapping[str, Sequence[Line]], x_label: str, paths: Sequence[Path], y_label: str = ""
+) -> None:
     """Draw lines side by side, one set of axes per title; all have the lines of the same names."""
     figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -74,6 +76,7 @@ def plot_panels(panels: Mapping[str, Sequence[Line]], x_label: str, paths: Seque
         axes.set_title(title)
         axes.set_xlabel(x_label)
         axes.grid(alpha=0.3)
+    row[0].set_ylabel(y_label)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", handlelength=3)
     _save(figure, paths)
 
