@@ -113,6 +113,36 @@ def test_damage_loses_only_what_is_behind_it(name, damage, left, tmp_path):
     require_right(FeatureCache(tmp_path / "cache", WIDTH), rows, identities, 6)
 
 
+def test_a_flipped_bit_never_gives_an_image_the_features_of_another(tmp_path):
+    identities = [(f"/{name}.jpg", 7, 1) for name in "abcdefgh"]  # alike but for a letter
+    rows = np.arange(8 * WIDTH, dtype=np.float32).reshape(8, WIDTH)
+    (tmp_path / "whole").mkdir()
+    FeatureCache(tmp_path / "whole", WIDTH).append(identities, rows)
+    content = (tmp_path / "whole" / "images.jsonl").read_bytes()
+    for position in range(len(content)):
+        for bit in (1, 2, 4):
+            flipped = bytearray(content)
+            flipped[position] ^= bit
+            (tmp_path / "whole" / "images.jsonl").write_bytes(flipped)
+            cache = FeatureCache(tmp_path / "whole", WIDTH)
+            for identity, row in cache.row_of.items():
+                assert cache.rows()[row].tolist() == rows[identities.index(identity)].tolist()
+
+
+@pytest.mark.parametrize("name", ["images.jsonl", "features.f32"])
+def test_a_cache_of_which_a_file_is_gone_begins_anew(name, tmp_path):
+    fill(tmp_path / "cache")
+    (tmp_path / "cache" / name).unlink()
+    assert not FeatureCache(tmp_path / "cache", WIDTH).row_of
+    cache, rows, identities = fill(tmp_path / "cache")
+    require_right(cache, rows, identities, 6)
+
+
+def test_what_fails_beside_the_cache_is_not_blamed_on_it(tmp_path):
+    with pytest.raises(OSError, match="elsewhere"), open_cache(tmp_path, "net", WIDTH):
+        raise OSError("elsewhere")
+
+
 def test_one_process_at_a_time(tmp_path):
     with (
         hold(tmp_path / "net" / "cache.lock"),

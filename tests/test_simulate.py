@@ -1,6 +1,7 @@
 """`fisher-al simulate`: rounds with the answers known, on a pool that is small enough to check."""
 
 import csv
+import re
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def test_a_seed_decides_the_curves(animals):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
+        (("--rounds", 6), "6 rounds take all 24 images that the oracle knows"),
+        (("--hold-validation", "--budget", 1, "--rounds", 1), "the labels are all of one class"),
         (("--rounds", 7), "7 rounds need 28 labels, but the oracle knows 24 images of the pool"),
         (("--methods", "badges"), "'badges' is none of"),
         (("--methods", "gradAbl"), "'gradAbl' is none of"),
@@ -105,6 +108,49 @@ def test_test_images_are_no_validation_images_and_of_known_classes(animals, tmp_
     shutil.copytree(animals / "more" / "validation" / "bee", tmp_path / "test" / "wasp")
     outcome = fisher_al(*command(animals, "--test", tmp_path / "test", out="none"))
     require_refusal(outcome, "class 'wasp' is none of the oracle's or validation's")
+
+
+def test_all_images_may_be_labeled_where_others_score(animals):
+    test = ("--test", animals / "more" / "validation")
+    outcome = fisher_al(*command(animals, *test, "--rounds", 6, "--methods", "random", out="all"))
+    assert outcome.code == 0, outcome.err
+    assert {int(row["labels"]) for row in read_csv(animals / "all" / "curves.csv")} == {*range(0, 25, 4)}
+
+
+def test_images_that_score_may_be_skipped_by_the_oracle(animals, tmp_path):
+    rows = [(row["filepath"], row["label"]) for row in read_csv(animals / "truth.csv")]
+    oracle = write_csv(tmp_path / "o.csv", ("filepath", "label"), [(rows[0][0], "skip"), *rows[1:]])
+    scoring = [(animals / "pool" / key, label) for key, label in (rows[0], rows[-1])]
+    test = write_csv(tmp_path / "t.csv", ("filepath", "label"), scoring)
+    more = ("--oracle", oracle, "--test", test, "--rounds", 1, "--methods", "random")
+    outcome = fisher_al(*command(animals, *more, out="skipped"))
+    assert outcome.code == 0, outcome.err
+
+
+def test_every_method_has_a_row_where_near_duplicates_end_some_early(animals):
+    methods = ("random", "none")
+    outcome = fisher_al(*command(animals, "--near-duplicate", 0.975, "--methods", *methods, out="early"))
+    assert outcome.code == 0, outcome.err
+    last = {(row["method"], row["seed"]): row["labels"] for row in read_csv(animals / "early" / "curves.csv")}
+    assert len(set(last.values())) > 1
+    for method in methods:
+        [row] = re.findall(rf"^{method} +\d+ +(?:to \d+ +)?\d.*$", outcome.out, re.MULTILINE)
+        assert row.count("±") == 4
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_any_work(animals, tmp_path):
+    (tmp_path / "file").touch()
+    require_refusal(fisher_al(*command(animals, out=tmp_path / "file")), "is a file; name a folder")
+
+
+def test_classes_reach_the_terminal_without_control_characters(animals, tmp_path):
+    shutil.copytree(animals / "validation", tmp_path / "v")
+    (tmp_path / "v" / "ant").rename(tmp_path / "v" / "a\x1b[2Jnt")
+    more = ("--validation", tmp_path / "v", "--methods", "random", "--rounds", 1)
+    outcome = fisher_al(*command(animals, *more, out="control"))
+    assert outcome.code == 0, outcome.err
+    assert "a�[2Jnt" in outcome.out
+    assert "\x1b" not in outcome.out
 
 
 def test_what_the_oracle_skips_is_never_asked(animals, tmp_path):

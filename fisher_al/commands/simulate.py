@@ -20,6 +20,7 @@ from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_validation
 from fisher_al.labeling.catalogue import Catalogue, read_catalogue, spared
 from fisher_al.labeling.pool import Pool
+from fisher_al.labeling.report import shown
 from fisher_al.labeling.round import known_images
 from fisher_al.labeling.selection import Knowledge, Strategy
 from fisher_al.labeling.simulation import Answers, Point, rarest_half, simulate
@@ -66,6 +67,8 @@ def simulate_main(arguments: Sequence[str]) -> None:
     parser = Parser("Try methods on images that are labeled already.", prog="fisher-al simulate")
     parser.add_options(SimulateOptions, without=("scales",))
     options = parser.read(SimulateOptions, parser.parse_args(arguments))
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out}: is a file; name a folder")
     reading = options.reading(options.out, options.gpu)
     announce(reading.device)
     catalogue, test = _read(options)
@@ -77,13 +80,20 @@ def simulate_main(arguments: Sequence[str]) -> None:
             f"--budget {options.budget}: {options.rounds} rounds need {needed} labels, but the oracle knows "
             f"{there} images of the pool; choose a smaller one, or fewer --rounds"
         )
+    if needed == there and not test:
+        raise UserError(
+            f"--budget {options.budget}: {options.rounds} rounds take all {there} images that the oracle "
+            "knows, and none is left to score; choose a smaller one, fewer --rounds, or give --test"
+        )
     points = _run(known, answers, options)
+    if not points:
+        raise UserError("--rounds: the labels are all of one class, so there was no head; ask for more")
     write_rows(
         options.out / "curves.csv",
         [field.name for field in fields(Point)],
         (list(asdict(point).values()) for point in points),
     )
-    rare = ", ".join(readable.classes[number] for number in answers.rare.tolist())
+    rare = ", ".join(shown(readable.classes[number]) for number in answers.rare.tolist())
     print(f"rarest classes: {rare}")
     print(
         tabulate(
@@ -114,6 +124,7 @@ def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
         catalogue,
         pool=[key for key in catalogue.pool if key not in test],
         labels={key: label for key, label in catalogue.labels.items() if key not in test},
+        left_out=[key for key in catalogue.left_out if key not in test],
         validation={**catalogue.validation, **test},
     )
     return joined, frozenset(test)
@@ -156,30 +167,36 @@ def _run(known: Knowledge, answers: Answers, options: SimulateOptions) -> list[P
 
 def _statistics(points: Sequence[Point], method: str, name: str) -> list[tuple[int, float, float]]:
     """Labels, mean and deviation over seeds, in percent, after every round; where there is a number."""
-    by_labels: dict[int, list[float]] = {}
+    by_labels: dict[int, list[Point]] = {}
     for point in points:
         if point.method == method:
-            by_labels.setdefault(point.labels, []).append(100 * getattr(point, name))
-    return [
-        (labels, float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
-        for labels, values in sorted(by_labels.items())
-        if np.isfinite(values).all()
-    ]
+            by_labels.setdefault(point.labels, []).append(point)
+    found = ((labels, _mean_and_deviation(some, name)) for labels, some in sorted(by_labels.items()))
+    return [(labels, *numbers) for labels, numbers in found if np.isfinite(numbers[0])]
+
+
+def _mean_and_deviation(points: Sequence[Point], name: str) -> tuple[float, float]:
+    values = [100 * getattr(point, name) for point in points]
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def _table(points: Sequence[Point], methods: Sequence[str]) -> list[list[object]]:
     """Means and deviations of every method after its last round, under the validation images alone."""
     first = [p for p in points if p.labels == 0 and p.method == methods[0]]
-    rows: list[list[object]] = [["no picks", 0, *_cells(first, methods[0])]] if first else []
-    last = max(point.labels for point in points)
+    rows: list[list[object]] = [["no picks", 0, *_cells(first)]] if first else []
     for method in methods:
-        rows.append([method, last, *_cells([p for p in points if p.labels == last], method)])
+        ordered = sorted((p for p in points if p.method == method), key=lambda point: point.labels)
+        last = {point.seed: point for point in ordered}.values()
+        labels = sorted({point.labels for point in last})
+        rows.append([method, " to ".join(map(str, labels[:1] + labels[1:][-1:])), *_cells([*last])])
     return rows
 
 
-def _cells(points: Sequence[Point], method: str) -> list[str]:
-    found = [_statistics(points, method, name) for name in MEASURES]
-    return [f"{some[0][1]:.1f} ± {some[0][2]:.1f}" if some else "" for some in found]
+def _cells(points: Sequence[Point]) -> list[str]:
+    if not points:
+        return []
+    found = [_mean_and_deviation(points, name) for name in MEASURES]
+    return [f"{mean:.1f} ± {deviation:.1f}" if np.isfinite(mean) else "" for mean, deviation in found]
 
 
 def _lines(points: Sequence[Point], methods: Sequence[str], name: str) -> list[Line]:

@@ -41,7 +41,7 @@ class FeatureCache:
     def append(self, identities: Sequence[Identity], features: np.ndarray) -> None:
         """Keep rows (n, width) of images; they are on the disk when this returns."""
         content = np.ascontiguousarray(features, dtype=np.float32).tobytes()
-        entry = {"crc32": zlib.crc32(content), "images": [list(identity) for identity in identities]}
+        entry = {"crc32": _checksum(identities, content), "images": [list(each) for each in identities]}
         try:
             with open(self._rows, "r+b" if self._rows.exists() else "w+b") as file:
                 file.seek(4 * self.width * self._count)  # over what a killed process had not named
@@ -69,7 +69,8 @@ class FeatureCache:
 
     def _read_journal(self) -> None:
         """Take what the journal names, up to an entry that is torn or whose rows are not as written."""
-        if not self._journal.is_file():
+        if not (self._journal.is_file() and self._rows.is_file()):
+            self._journal.unlink(missing_ok=True)
             return
         try:
             with open(self._journal, "rb") as journal, open(self._rows, "rb") as rows:
@@ -91,10 +92,15 @@ class FeatureCache:
             entry = json.loads(line)
             images = [(str(path), int(size), int(time)) for path, size, time in entry["images"]]
             content = read(4 * self.width * len(images))
-            is_whole = line.endswith(b"\n") and zlib.crc32(content) == entry["crc32"]
+            is_whole = line.endswith(b"\n") and _checksum(images, content) == entry["crc32"]
             return images if is_whole and len(content) == 4 * self.width * len(images) else None
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
+
+
+def _checksum(identities: Sequence[Identity], content: bytes) -> int:
+    """CRC-32 of rows and of whose they are."""
+    return zlib.crc32(json.dumps(identities).encode(), zlib.crc32(content))
 
 
 @contextmanager
@@ -107,11 +113,12 @@ def open_cache(folder: Path, identity: str, width: int) -> Iterator[FeatureCache
     own = folder / identity
     try:
         own.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{own}: cannot be written: {error.strerror}; choose another with --cache") from error
+    try:
         with hold(own / "cache.lock"):
             yield FeatureCache(own, width)
     except BusyError as error:
         raise UserError(
             f"{own}: another process is embedding into it; wait for it, or give --cache"
         ) from error
-    except OSError as error:
-        raise UserError(f"{own}: cannot be written: {error.strerror}; choose another with --cache") from error

@@ -102,8 +102,8 @@ def summary(numbers: dict[str, Any]) -> str:
     columns = ["class", "labeled", "validation", "recall, %", "expected among picks, %"]
     keys = ("labeled", "validation", "recall", "expected among picks")
     rows = sorted(numbers["classes"].items(), key=lambda item: item[1].get("recall", -1))
-    shown = [[_shown(name), *(row.get(key, "") for key in keys)] for name, row in rows]
-    lines += ["", tabulate(shown, headers=columns, disable_numparse=True), ""]
+    cells = [[shown(name), *(row.get(key, "") for key in keys)] for name, row in rows]
+    lines += ["", tabulate(cells, headers=columns, disable_numparse=True), ""]
     for kind, score in accuracy.items():
         if isinstance(score, dict):
             lines.append(
@@ -113,6 +113,6 @@ def summary(numbers: dict[str, Any]) -> str:
     return "\n".join([*lines, accuracy["how"]])
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A class's name in one line of a terminal."""
     return "".join(character if character.isprintable() else "�" for character in name)[:60]
