@@ -226,6 +226,7 @@ def odd_images(folder: Path) -> set[str]:
     huge[16:24] = (100_000).to_bytes(4, "big") * 2  # width and height in the header
     (folder / "e huge.png").write_bytes(huge)
     Image.new("F", (9, 9)).save(folder / "f deep.tif")
+    Image.new("RGB", (900_000, 1)).save(folder / "g long.png")
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 

@@ -64,9 +64,11 @@ def load_backbone(
     if weights is not None:
         _load_all_but_head(module, head, weights)
     side = crop or crop_of_weights
+    module.eval().requires_grad_(False)
+    _require_inputs_of(module, name, side)
     return Backbone(
         name=name,
-        module=module.eval().requires_grad_(False),
+        module=module,
         head=head,
         width=layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels,  # type: ignore
         crop=side,
@@ -93,6 +95,10 @@ def _from_torchvision(name: str, weights: Path | None) -> _Built:
     inputs = pretrained.transforms()
     if weights is not None:
         module = models.get_model(name, weights=None)
+        if hasattr(
+            module, "transform_input"
+        ):  # GoogLeNet and Inception: so it is with weights of torchvision
+            module.transform_input = True  # type: ignore[assignment]
     else:
         file = Path(torch.hub.get_dir()) / "checkpoints" / pretrained.url.rpartition("/")[2]
         try:
@@ -134,6 +140,18 @@ def _head_of(module: nn.Module) -> str:
         if names := [name for name, layer in module.named_modules() if isinstance(layer, kind)]:
             return names[-1]
     raise UserError(f"{type(module).__name__}: has no layer that classifies")
+
+
+def _require_inputs_of(module: nn.Module, name: str, side: int) -> None:
+    """Raise UserError if the network takes no images of this size."""
+    try:
+        with torch.inference_mode():
+            module(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--crop {side}: not a size that {name} takes ({reason}); leave the option out, or choose another"
+        ) from error
 
 
 def _load_all_but_head(module: nn.Module, head: str, path: Path) -> None:

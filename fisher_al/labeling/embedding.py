@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import cast
@@ -31,7 +32,7 @@ BATCH_SIZE = 64
 # Rows are kept when so many seconds of work would be lost without.
 SECONDS_AT_STAKE = 10.0
 
-# Larger images are passed over: decoded they take three bytes a pixel.
+# Images larger than this, as they are or resized, are passed over: they take three bytes a pixel.
 MOST_PIXELS = 2**28
 
 
@@ -63,7 +64,7 @@ def embed(embedder: Embedder, paths: Sequence[str], cache: FeatureCache) -> tupl
             reasons[path] = error.strerror or str(error)
     missing = [path for path, identity in identities.items() if identity not in cache.row_of]
     with tqdm(total=len(missing), desc="embedding", unit="image", delay=1, smoothing=0.05) as bar:
-        sound = _with_good_headers(missing, embedder.decoder.workers, reasons)
+        sound = _with_good_headers(missing, embedder.decoder, reasons)
         bar.update(len(missing) - len(sound))
         compute = _in_processes if embedder.processes > 1 else features_of
         _keep(compute(embedder, sound), identities, cache, reasons, bar.update)
@@ -84,7 +85,12 @@ def _keep(
 
     def append() -> None:
         if names:
-            cache.append([identities[name] for name in names], torch.cat(features).numpy())
+            rows = torch.cat(features)
+            if not rows.norm(dim=1).isfinite().all():
+                raise UserError(
+                    "--weights: they lead to features that are NaN, infinite or huge; give others"
+                )
+            cache.append([identities[name] for name in names], rows.numpy())
             names.clear()
             features.clear()
 
@@ -132,13 +138,21 @@ def features_of(embedder: Embedder, paths: Sequence[str]) -> Iterator[Batch]:
                 yield [path], reason
             left = [path for path in left if path not in broken]
             if not broken:  # Pillow reads what DALI does not
+                by_pillow = replace(embedder, decoder=replace(decoder, load=LOADERS["torchvision"]))
                 if decoder.load is LOADERS["torchvision"]:
-                    raise UserError(
-                        f"{left[0]}: it or one of the {len(window)} images after it cannot be decoded"
-                    )
-                by_pillow = replace(decoder, load=LOADERS["torchvision"])
-                yield from features_of(replace(embedder, decoder=by_pillow), window)
+                    window = window[:BATCH_SIZE]
+                    yield from (_alone(by_pillow, path) for path in window)
+                else:
+                    yield from features_of(by_pillow, window)
                 left = left[len(window) :]
+
+
+def _alone(embedder: Embedder, path: str) -> Batch:
+    """The features of one image, or that it has none."""
+    inputs = next(_decoded(replace(embedder.decoder, workers=0), [path], embedder.device))
+    if inputs is None:
+        return [path], "cannot be decoded"
+    return [path], ForwardPass(embedder.network, inputs, (POOLED,)).features.float().cpu()
 
 
 def _decoded(decoder: Decoder, paths: Sequence[str], device: str) -> Iterator[Tensor | None]:
@@ -151,9 +165,10 @@ def _decoded(decoder: Decoder, paths: Sequence[str], device: str) -> Iterator[Te
         yield None
 
 
-def _with_good_headers(paths: Sequence[str], threads: int, reasons: dict[str, str]) -> list[str]:
+def _with_good_headers(paths: Sequence[str], decoder: Decoder, reasons: dict[str, str]) -> list[str]:
     """Those whose header says that they can be decoded; why the others cannot goes to `reasons`."""
-    reasons |= (odd := _unreadable(paths, _problem_in_header, threads))
+    odd = _unreadable(paths, partial(_problem_in_header, resize=decoder.resize), decoder.workers)
+    reasons |= odd
     return [path for path in paths if path not in odd]
 
 
@@ -163,7 +178,7 @@ def _unreadable(paths: Sequence[str], find: Callable[[Path], str | None], thread
         return {path: reason for path, reason in found if reason is not None}
 
 
-def _problem_in_header(path: Path) -> str | None:
+def _problem_in_header(path: Path, resize: int) -> str | None:
     """What says, before any pixel is decoded, that a file should not be."""
     try:
         with Image.open(path) as image:
@@ -173,6 +188,8 @@ def _problem_in_header(path: Path) -> str | None:
                 return "its pixels have 32 bits"
             if image.width * image.height > MOST_PIXELS:
                 return f"it has {image.width} x {image.height} pixels"
+            if resize**2 * max(image.size) > MOST_PIXELS * min(image.size):
+                return f"it is too long: {image.width} x {image.height} pixels"
     except Exception as error:  # Pillow raises whatever a broken file leads it to
         return "no image" if "cannot identify" in str(error) else str(error) or type(error).__name__
     return None
