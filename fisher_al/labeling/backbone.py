@@ -95,9 +95,7 @@ def _from_torchvision(name: str, weights: Path | None) -> _Built:
     inputs = pretrained.transforms()
     if weights is not None:
         module = models.get_model(name, weights=None)
-        if hasattr(
-            module, "transform_input"
-        ):  # GoogLeNet and Inception: so it is with weights of torchvision
+        if hasattr(module, "transform_input"):  # GoogLeNet and Inception, as their weights want it
             module.transform_input = True  # type: ignore[assignment]
     else:
         file = Path(torch.hub.get_dir()) / "checkpoints" / pretrained.url.rpartition("/")[2]
