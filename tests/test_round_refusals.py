@@ -26,7 +26,7 @@ def test_new_images_make_another_round(animals):
     require_refusal(fisher_al(*command(animals)), "images of the pool 24 of", "now 25 of")
 
 
-@pytest.mark.parametrize("kind", ["folder", "file", "broken", "read-only"])
+@pytest.mark.parametrize("kind", ["folder", "file", "broken"])
 def test_a_folder_that_is_something_else_is_refused(kind, animals):
     path = animals / "round2"
     if kind == "file":
