@@ -119,7 +119,7 @@ junk = st.recursive(
 )
 
 
-@examples(150)
+@examples(150, "exports of Label Studio")
 @given(tasks=st.lists(junk, max_size=3))
 def test_any_json_is_read_or_refused(tasks, tmp_path_factory):
     path = write_json(tmp_path_factory.getbasetemp() / "junk.json", tasks)

@@ -200,7 +200,7 @@ any_path = st.one_of(odd_text, st.binary(max_size=12).map(os.fsdecode)).map(
 )
 
 
-@examples(8)
+@examples(8, "labels on the page")
 @given(names=st.lists(any_path, min_size=30, max_size=60, unique=True))
 def test_csv_is_what_python_reads(session, tmp_path_factory, pictures, names):
     page = tmp_path_factory.mktemp("names") / "index.html"

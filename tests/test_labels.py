@@ -124,7 +124,7 @@ texts = st.text(
 )
 
 
-@examples(60)
+@examples(60, "tables")
 @given(rows=st.lists(st.tuples(texts, texts), max_size=6), columns=st.tuples(texts, texts))
 def test_a_table_is_read_as_it_was_written(tmp_path_factory, rows, columns):
     columns = tuple(f"{number} {name}" for number, name in enumerate(columns))
