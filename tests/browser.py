@@ -94,12 +94,14 @@ class Session:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     @contextmanager
-    def second_window(self, page: Path) -> Iterator[None]:
-        """Work in another window with that page."""
+    def second_window(self, page: Path) -> Iterator[Callable[[], None]]:
+        """Work in another window with that page; what is yielded goes back to the first one."""
         first = self.driver.current_window_handle
         self.driver.switch_to.new_window("window")
+        second = self.driver.current_window_handle
         self.open(page)
-        yield
+        yield lambda: self.driver.switch_to.window(first)
+        self.driver.switch_to.window(second)
         self.driver.close()
         self.driver.switch_to.window(first)
 

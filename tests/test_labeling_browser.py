@@ -124,8 +124,12 @@ def test_filters_show_and_count(labeling):
 def test_labels_outlive_a_reload_but_not_in_another_round(labeling, tmp_path, pictures):
     labeling.press("1", "s", "/", "lynx", Keys.ENTER, Keys.ENTER)
     assert "kept in this browser" in labeling.text("kept")
-    labeling.open(tmp_path / "index.html")
-    assert labeling.labels() == ["cat", "skip", "lynx", "", "", ""]
+
+    def is_there_again() -> bool:  # the browser writes a moment after the page has told it to
+        labeling.open(tmp_path / "index.html")
+        return labeling.labels() == ["cat", "skip", "lynx", "", "", ""]
+
+    labeling.wait_until(is_there_again)
     assert labeling.text("position") == "Pick 4 of 6"
     labeling.press("u")
     assert labeling.labels() == ["cat", "skip", "", "", "", ""]
@@ -137,9 +141,10 @@ def test_labels_outlive_a_reload_but_not_in_another_round(labeling, tmp_path, pi
 
 
 def test_another_window_of_the_round_shows_the_same(labeling, tmp_path):
-    with labeling.second_window(tmp_path / "index.html"):
+    with labeling.second_window(tmp_path / "index.html") as go_back:
         labeling.press("1", "2")
-    labeling.wait_until(lambda: labeling.labels()[:3] == ["cat", "dog", ""])
+        go_back()
+        labeling.wait_until(lambda: labeling.labels()[:3] == ["cat", "dog", ""])
 
 
 def test_page_works_where_nothing_may_be_kept(labeling, tmp_path):
