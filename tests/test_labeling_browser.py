@@ -123,6 +123,7 @@ def test_filters_show_and_count(labeling):
 
 def test_labels_outlive_a_reload_but_not_in_another_round(labeling, tmp_path, pictures):
     labeling.press("1", "s", "/", "lynx", Keys.ENTER, Keys.ENTER)
+    assert labeling.labels() == ["cat", "skip", "lynx", "", "", ""]
     assert "kept in this browser" in labeling.text("kept")
 
     def is_there_again() -> bool:  # the browser writes a moment after the page has told it to
