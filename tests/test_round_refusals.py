@@ -1,9 +1,11 @@
 """What `fisher-al pick` refuses: one line, exit code 2, nothing overwritten."""
 
+import os
+
 import pytest
 import torch
 from conftest import snapshot
-from labeling import command, fisher_al, require_refusal, save_image
+from labeling import command, fisher_al, require_refusal, save_image, write_csv
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,45 @@ def test_a_class_without_a_readable_validation_image_is_told(animals):
     for path in (animals / "validation" / "bee").iterdir():
         path.write_bytes(b"no image")
     require_refusal(fisher_al(*command(animals, out="round2")), "class 'bee'", "0.jpg", "no image")
+
+
+def test_another_command_may_follow_one_that_came_to_no_picks(animals):
+    whole = (animals / "validation" / "bee" / "0.jpg").read_bytes()
+    for path in (animals / "validation" / "bee").iterdir():
+        path.write_bytes(b"no image")
+    assert fisher_al(*command(animals, out="round2")).code == 2
+    (animals / "validation" / "bee" / "0.jpg").write_bytes(whole)
+    outcome = fisher_al(*command(animals, "--seed", 1, out="round2"))
+    assert outcome.code == 0, outcome.err
+
+
+def test_what_a_killed_process_was_writing_is_no_other_file(animals):
+    (animals / "round2").mkdir()
+    (animals / "round2" / ".round.0123456789ab.tmp.json").write_text("{")
+    outcome = fisher_al(*command(animals, out="round2"))
+    assert outcome.code == 0, outcome.err
+    assert not list((animals / "round2").glob(".*"))
+
+
+def test_a_broken_report_is_told(animals):
+    (animals / "round1" / "report.json").write_text("{")
+    require_refusal(fisher_al(*command(animals)), "report.json: broken; name a new folder with --out")
+
+
+def test_a_pool_in_a_folder_that_is_no_utf8_can_be_picked_from(animals):
+    odd = animals / os.fsdecode(b"caf\xe9")
+    (animals / "pool").rename(odd)
+    arguments = [odd if a == animals / "pool" else a for a in command(animals, out="round2")]
+    outcome = fisher_al(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "caf%E9" in (animals / "round2" / "label_studio.json").read_text()
+
+
+def test_errors_hold_nothing_that_a_terminal_obeys(animals):
+    labels = write_csv(animals / "l.csv", ("filepath", "label"), [("\x1b[2J\x9b\u202e\r\n.jpg", "cat")])
+    outcome = fisher_al(*command(animals, "--labels", labels, out="round2"))
+    require_refusal(outcome, "l.csv, line 3", "\\x1b[2J\\x9b\\u202e")
+    assert outcome.err.rstrip("\n").isprintable()
 
 
 def test_help_and_unknown_commands():

@@ -1,5 +1,6 @@
 """Picks on features: the head, what it gets wrong, and what is matched with that."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -205,3 +206,19 @@ def test_methods_take_turns():
     both = pick(now, fitted, strategy).positions
     alone = pick(now, fitted, replace(strategy, method="margin", budget=4)).positions
     assert both[::2].tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("method", ["random", "gradFmap", "balanced+margin"])
+def test_a_pool_of_bursts_is_gone_through_in_a_moment(method):
+    generator = np.random.default_rng(3)
+    rows = generator.standard_normal((25, WIDTH))[np.arange(6_025) % 25]
+    rows = (rows + 0.001 * generator.standard_normal(rows.shape)).astype(np.float32)
+    labels, none = torch.arange(25) % CLASSES, torch.empty(0, dtype=torch.long)
+    numbers, spared = torch.arange(6_025), torch.zeros(25, dtype=torch.bool)
+    bursts = Knowledge(rows, CLASSES, numbers[25:], numbers[:25], labels, none, none, none, spared)
+    strategy = Strategy(method, 40, near_duplicate=0.99)
+    fitted, began = fit(bursts, strategy), time.monotonic()
+    picks = pick(bursts, fitted, strategy)
+    assert time.monotonic() - began < 5
+    assert sorted((picks.positions % 25).tolist()) == [*range(25)]  # one of each burst
+    assert picks.near_duplicates >= 6_000 - 25

@@ -86,10 +86,11 @@ def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | N
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except UserError as error:
-        print("error:", *str(error).splitlines(), file=sys.stderr)  # an option may hold anything
+        print("error:", _in_one_line(str(error)), file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"error: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        line = _in_one_line(f"{error.filename or 'output'}: {error.strerror or error}")
+        print("error:", line, file=sys.stderr)
         if error.filename is None:  # what is left to print would only fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
@@ -101,6 +102,12 @@ def run_script(main: Callable[[list[str]], int | None], arguments: list[str] | N
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         sys.exit(130)
+
+
+def _in_one_line(text: str) -> str:
+    """Text without line breaks and what a terminal would obey: options and names of files hold anything."""
+    line = " ".join(text.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def choose_device(gpu: int) -> str:

@@ -56,15 +56,21 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
     """Delete what killed writers of `paths` left behind. Only while no one else can be writing them."""
+    for temporary in abandoned(paths):
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{temporary}: cannot be deleted: {error.strerror}") from error
+
+
+def abandoned(paths: Iterable[Path]) -> Iterator[Path]:
+    """Temporary files of `paths`, which their writers have left behind or are at."""
     paths = set(paths)
     for folder in {path.parent for path in paths}:
         for temporary in folder.glob(".*.tmp*"):
             found = _TEMPORARY.fullmatch(temporary.name)
             if found and folder / f"{found['stem']}{found['suffix'] or ''}" in paths:
-                try:
-                    temporary.unlink(missing_ok=True)
-                except OSError as error:
-                    raise UserError(f"{temporary}: cannot be deleted: {error.strerror}") from error
+                yield temporary
 
 
 def save_tensors(content: Any, path: Path, durable: bool = True) -> None:

@@ -117,7 +117,8 @@ def write_tasks(path: Path, root: Path, picks: Sequence[tuple[str, str, float]])
     tasks = [
         {
             "data": {
-                "image": "/data/local-files/?d=" + quote(os.path.abspath(root / key).lstrip("/")),
+                "image": "/data/local-files/?d="
+                + quote(os.fsencode(os.path.abspath(root / key)).lstrip(b"/")),
                 "filepath": key,
             },
             "predictions": [

@@ -14,7 +14,7 @@ from fisher_al.data.folder_images import Decoder
 from fisher_al.data.loaders import LOADERS
 from fisher_al.errors import UserError
 from fisher_al.files.locks import BusyError, hold
-from fisher_al.files.storage import save_json
+from fisher_al.files.storage import abandoned, remove_abandoned, save_json
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.cache import open_cache
 from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
@@ -112,8 +112,10 @@ def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path)
     require_budget(strategy.budget, len(catalogue.pool) - len(catalogue.labels) - len(catalogue.left_out))
     try:
         with hold(out / "round.lock"):
+            require_own(out, settings)  # as another process may have been here meanwhile
             if (out / REPORT).is_file():
-                return json.loads((out / REPORT).read_text())
+                return _read_json(out / REPORT)
+            remove_abandoned([out / SETTINGS])
             save_json(settings, out / SETTINGS)
             return _run(catalogue, reading, strategy, out, start)
     except BusyError as error:
@@ -168,17 +170,25 @@ def require_own(out: Path, settings: Mapping[str, Any]) -> None:
     """Raise UserError unless the folder is new, empty, or of these settings."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: is a file; name a folder")
-    if not out.is_dir() or not any(entry.name != "round.lock" for entry in out.iterdir()):
-        return
     path = out / SETTINGS
+    own = {"round.lock", *(temporary.name for temporary in abandoned([path]))}
+    found = {entry.name for entry in out.iterdir()} - own if out.is_dir() else set()
+    if not found:
+        return
     if not path.is_file():
         raise UserError(f"--out {out}: holds other files; name a new folder")
-    try:
-        recorded = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: broken; name a new folder with --out") from error
+    recorded = _read_json(path)
+    if found == {SETTINGS} and recorded.keys() == settings.keys():
+        return  # of a round that came to no picks
     for name, value in settings.items():
         if recorded.get(name) != value:
             raise UserError(
                 f"--out {out}: holds a round with {name} {recorded.get(name)}, now {value}; name a new folder"
             )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: broken; name a new folder with --out") from error

@@ -27,6 +27,10 @@ from fisher_al.seeds import derive_seed
 ON_FEATURES = tuple(methods_on_features())
 
 
+# Picks that are compared with one another at a time.
+PICKS_AT_ONCE = 1024
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """What is known when a round begins.
@@ -157,13 +161,14 @@ def _pick_by(
     """The picks of one method, without those `taken` before and their near-duplicates."""
     unavailable = torch.cat([known.labeled, known.left_out, taken])
     left = len(known.pool) - len(unavailable)
-    count = strategy.budget
+    count, more = strategy.budget, 0
     while True:
         picks = _ask(known, fitted, strategy, deeper, unavailable, count)
         kept = _without_near_duplicates(known, torch.cat([known.labeled, taken]), picks.positions, strategy)
         if len(kept) >= strategy.budget or count == left:
             break
-        count = min(left, count + 2 * (strategy.budget - len(kept)))
+        more = max(2 * more, 2 * (strategy.budget - len(kept)))  # of a burst, the next are alike as well
+        count = min(left, count + more)
     chosen = kept[: strategy.budget]
     looked_at = int(chosen[-1]) + 1 if len(chosen) == strategy.budget else len(picks.positions)
     passed = looked_at - len(chosen)
@@ -246,22 +251,32 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
 def _without_near_duplicates(
     known: Knowledge, earlier: Tensor, positions: Tensor, strategy: Strategy
 ) -> Tensor:
-    """Which of the picks (n,) are no near-duplicate of an `earlier` image, or of an earlier pick."""
+    """Which of the picks (n,) are no near-duplicate of an `earlier` image, or of an earlier pick; where there
+    are many, at least the budget of them."""
     if strategy.near_duplicate >= 1:
         return torch.arange(len(positions))
-    picked, before = (
-        F.normalize(torch.from_numpy(known.features_of(known.pool[some])), dim=1)
-        for some in (positions, earlier)
-    )
-    is_new = torch.ones(len(positions), dtype=torch.bool)
-    for block in before.split(ROWS_AT_ONCE):
-        is_new &= (picked @ block.T <= strategy.near_duplicate).all(1)
-    similar = picked @ picked.T > strategy.near_duplicate
-    kept: list[int] = []
-    for i in range(len(positions)):
-        if is_new[i] and not similar[i, kept].any():
-            kept.append(i)
-    return torch.tensor(kept, dtype=torch.long)
+
+    def directions(some: Tensor) -> Tensor:
+        return F.normalize(torch.from_numpy(known.features_of(known.pool[some])), dim=1)
+
+    def are_new(images: Tensor, others: Tensor) -> Tensor:
+        return (images @ others.T <= strategy.near_duplicate).all(1)
+
+    before, kept = directions(earlier), positions[:0]
+    for block in torch.arange(len(positions)).split(PICKS_AT_ONCE):
+        picked = directions(positions[block])
+        is_new = are_new(picked, directions(positions[kept]))
+        for others in before.split(ROWS_AT_ONCE):
+            is_new &= are_new(picked, others)
+        similar = picked @ picked.T > strategy.near_duplicate
+        of_block: list[int] = []
+        for i in is_new.nonzero().squeeze(1).tolist():
+            if not similar[i, of_block].any():
+                of_block.append(i)
+        kept = torch.cat([kept, block[of_block]])
+        if len(kept) >= strategy.budget:
+            break
+    return kept
 
 
 def classes_in_blocks(head: LinearHead, images: Features) -> tuple[Tensor, Tensor]:
