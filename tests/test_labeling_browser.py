@@ -144,6 +144,7 @@ def test_labels_outlive_a_reload_but_not_in_another_round(labeling, tmp_path, pi
 def test_another_window_of_the_round_shows_the_same(labeling, tmp_path):
     with labeling.second_window(tmp_path / "index.html") as go_back:
         labeling.press("1", "2")
+        assert labeling.labels()[:3] == ["cat", "dog", ""]
         go_back()
         labeling.wait_until(lambda: labeling.labels()[:3] == ["cat", "dog", ""])
 
