@@ -95,6 +95,16 @@ def test_other_linear_classifiers_do(kind):
     assert len(pick(pool, validation, labels, kind().fit(validation, labels), 5)) == 5
 
 
+def test_coefficients_of_two_classes_may_be_a_vector():
+    """As RidgeClassifier's are."""
+    pool, validation, labels, classifier = made(2)
+    with_matrix = pick(pool, validation, labels, classifier, 10).tolist()
+    classifier.coef_ = classifier.coef_[0]
+    assert pick(pool, validation, labels, classifier, 10).tolist() == with_matrix
+    ridge = RidgeClassifier().fit(validation, labels)
+    assert len(pick(pool, validation, labels, ridge, 5)) == 5
+
+
 @pytest.mark.parametrize("method", ["none", "random", "coreset"])
 def test_without_a_classifier(method):
     pool, validation, labels, _ = made()
@@ -117,11 +127,19 @@ def change(**changes):
     return {**arguments, **changes}
 
 
+def overflowing():
+    """A classifier whose coefficients are too large for float32."""
+    classifier = made()[3]
+    classifier.coef_ = classifier.coef_ * 1e39
+    return classifier
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"budget": 61}, "budget 61: only 60 images of the pool are unlabeled"),
         ({"budget": 0}, "budget 0: at least one"),
+        *[({"budget": budget}, "has to be a whole number") for budget in (2.5, "3", None, True)],
         ({"method": "cor"}, "unknown method 'cor': choose from"),
         ({"X_pool": np.zeros(5)}, r"X_pool \(5,\): has to be \(n, n_features\)"),
         ({"X_pool": np.full((9, 10), np.nan)}, "X_pool: row 0 holds NaN"),
@@ -129,6 +147,7 @@ def change(**changes):
         ({"X_validation": np.zeros((30, 9))}, r"X_validation \(30, 9\): needs rows, of 10 features"),
         ({"X_pool": np.zeros((9, 11)), "X_validation": np.zeros((30, 11))}, "fitted on 10"),
         ({"y_validation": ["ant"]}, r"y_validation \(1,\): has to be \(30,\)"),
+        ({"y_validation": None}, r"y_validation \(\): has to be \(30,\)"),
         ({"y_validation": ["dog"] * 30}, "does not know 'dog'"),
         ({"labeled": [60]}, "labeled: 60 is no row of 60"),
         ({"labeled": [0.5]}, "row indices"),
@@ -136,6 +155,8 @@ def change(**changes):
         ({"labeled": [1], "method": "balanced"}, "'balanced': counts the labels so far"),
         ({"classifier": None}, "needs a fitted linear classifier, but NoneType has no coef_"),
         ({"classifier": KNeighborsClassifier()}, "none, random, coreset need none"),
+        ({"classifier": made()[3].sparsify()}, r"a sparse coef_, which densify\(\) makes dense"),
+        ({"classifier": overflowing()}, "coef_ or intercept_ holds NaN, or infinity in float32"),
         ({"classifier": LogisticRegression()}, "LogisticRegression has no coef_"),
     ],
 )

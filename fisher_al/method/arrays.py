@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,8 @@ def label_list(name: str, values: Any, count: int) -> list[Hashable]:
 
     Raises: UserError if they are not as many.
     """
-    labels = values.tolist() if hasattr(values, "tolist") else list(values)
+    labels = values.tolist() if hasattr(values, "tolist") else values
+    labels = list(labels) if isinstance(labels, Iterable) else []
     if len(labels) != count or not all(isinstance(label, Hashable) for label in labels):
         raise UserError(f"{name} {np.shape(values)}: has to be ({count},), a label for every row")
     return labels
@@ -79,9 +80,10 @@ def head_of(classifier: Any, width: int) -> LinearHead:
     Raises: UserError if that was fitted on another number of features than `width`, or is not finite.
     """
     coefficients, intercepts = classifier.coef_, classifier.intercept_
-    if (fitted := coefficients.shape[1]) != width:
+    if (fitted := np.shape(coefficients)[-1]) != width:
         raise UserError(f"X_pool: {width} features, but the classifier was fitted on {fitted}")
-    if not (np.isfinite(coefficients).all() and np.isfinite(intercepts).all()):
-        raise UserError("classifier: its coef_ or intercept_ holds NaN or infinity")
     classes = len(classifier.classes_)
-    return linear_head(coefficients, intercepts, np.arange(classes), classes)
+    head = linear_head(coefficients, intercepts, np.arange(classes), classes)
+    if not all(weights.isfinite().all() for weights in head.parameters()):
+        raise UserError("classifier: its coef_ or intercept_ holds NaN, or infinity in float32")
+    return head

@@ -21,11 +21,12 @@ def linear_head(
 ) -> LinearHead:
     """The head that decides as a linear classifier of scikit-learn's.
 
-    coefficients : its `coef_` (n, width); intercepts : its `intercept_`, (n,) or one number. n is one for two
-    classes, where scikit-learn keeps the margin of the second alone. known : (n or 2,), which of all classes
-    its own are; the others are never the most probable.
+    coefficients : its `coef_` (n, width) or (width,); intercepts : its `intercept_`, (n,) or one number. n is
+    one for two classes, where scikit-learn keeps the margin of the second alone. known : (n or 2,), which of
+    all classes its own are; the others are never the most probable.
     """
-    weights, biases = np.array(coefficients), np.broadcast_to(intercepts, len(coefficients)).copy()
+    weights = np.array(coefficients, ndmin=2)
+    biases = np.broadcast_to(intercepts, len(weights)).copy()
     if len(weights) == 1:
         weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
     weight, bias = torch.zeros(num_classes, weights.shape[1]), torch.full((num_classes,), NEVER)
@@ -39,8 +40,11 @@ def why_not_linear(classifier: Any) -> str:
     for attribute in ("coef_", "intercept_", "classes_"):
         if not hasattr(classifier, attribute):
             return f"{name} has no {attribute}"
+    if hasattr(classifier.coef_, "toarray"):
+        return f"{name} has a sparse coef_, which densify() makes dense"
     shape, classes = np.shape(classifier.coef_), len(classifier.classes_)
-    if len(shape) != 2 or (shape[0] != classes and (shape[0], classes) != (1, 2)):
+    rows = 1 if len(shape) == 1 else shape[0] if len(shape) == 2 else 0
+    if rows != classes and (rows, classes) != (1, 2):
         return f"{name} has coef_ {shape} for {classes} classes"
     if classes < 2:
         return f"{name} knows one class only"

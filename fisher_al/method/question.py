@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -42,7 +43,9 @@ def method_named(name: str, offered: Mapping[str, Method]) -> Method:
 
 
 def check_budget(budget: int, labeled: Tensor, pool_size: int) -> None:
-    """Raises: UserError if no or too many images are asked for, given those (n,) that have labels."""
+    """Raises: UserError unless a number of images is asked for that is left beside those (n,) with labels."""
+    if isinstance(budget, bool) or not isinstance(budget, Integral):
+        raise UserError(f"budget {budget!r}: has to be a whole number")
     left = len(unlabeled_indices(labeled, pool_size))
     if budget > left:
         raise UserError(f"budget {budget}: only {left} images of the pool are unlabeled")
