@@ -31,3 +31,8 @@ def test_a_network_whose_weights_shift_its_inputs_does_so_with_a_file_of_them(tm
     network = torchvision.models.googlenet(weights=None, init_weights=False)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     assert load_backbone("googlenet", tmp_path / "weights.pt", 64).module.transform_input
+
+
+def test_a_network_that_looks_at_versions_of_its_layers_can_be_loaded(tmp_path):
+    torch.save(torchvision.models.mnasnet0_5().state_dict(), tmp_path / "weights.pt")
+    assert load_backbone("mnasnet0_5", tmp_path / "weights.pt", CROP).width == 1280

@@ -109,4 +109,5 @@ def load_weights(
             f"{source}: checkpoint of another network: {odd[0]} is {found.get(odd[0], 'absent')}, "
             f"expected {wanted.get(odd[0], 'absent')}; {otherwise}"
         )
-    network.load_state_dict({**state, **{name: own[name] for name in fresh}})
+    own.update({name: weight for name, weight in state.items() if name not in fresh})
+    network.load_state_dict(own)  # with the versions of its layers, which some networks look at
