@@ -268,7 +268,11 @@ def test_no_results_to_plot(folder):
         ("run_plot.py", ("--metric", "worst"), "--metric: invalid choice"),
         ("gen_descr.py", ("-sub", "gradient"), "unknown method '-sub gradient'"),
         ("gen_descr.py", ("-sub", "grad", "-aug", "random"), "unknown method '-sub grad -aug random'"),
-        ("gen_descr.py", ("-sub", "none"), "add -aug random or topKandPcc or coreSet or badge"),
+        (
+            "gen_descr.py",
+            ("-sub", "none"),
+            "add -aug random or topKandPcc or margin or entropy or balanced or coreSet or badge",
+        ),
         ("main_descr.py", ("-dl", "33"), "-dl 33: MNIST's network has no descriptors of length 33"),
         ("run.py", ("--methods", "gradFmap/²"), "'²' is not a descriptor length"),
         ("main_descr.py", ("-b", "2", "-ts", "125"), "-ts 125: batch 2 with a budget of 62 has 124"),
