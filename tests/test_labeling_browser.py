@@ -146,7 +146,12 @@ def test_another_window_of_the_round_shows_the_same(labeling, tmp_path):
         labeling.press("1", "2")
         assert labeling.labels()[:3] == ["cat", "dog", ""]
         go_back()
-        labeling.wait_until(lambda: labeling.labels()[:3] == ["cat", "dog", ""])
+
+        def has_taken_over() -> bool:  # as one comes back to a window
+            labeling.script("window.dispatchEvent(new Event('focus'))")
+            return labeling.labels()[:3] == ["cat", "dog", ""]
+
+        labeling.wait_until(has_taken_over)
 
 
 def test_page_works_where_nothing_may_be_kept(labeling, tmp_path):

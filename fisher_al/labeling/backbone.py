@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -100,7 +102,8 @@ def _from_torchvision(name: str, weights: Path | None) -> _Built:
     else:
         file = Path(torch.hub.get_dir()) / "checkpoints" / pretrained.url.rpartition("/")[2]
         try:
-            module = models.get_model(name, weights=pretrained)
+            with _nothing_unpickled():
+                module = models.get_model(name, weights=pretrained)
         except (URLError, OSError) as error:
             raise UserError(
                 f"--backbone {name}: its weights cannot be downloaded ({error}); get {pretrained.url} and "
@@ -109,6 +112,20 @@ def _from_torchvision(name: str, weights: Path | None) -> _Built:
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
             raise UserError(f"{file}: broken; delete it, and it is downloaded again") from error
     return module, inputs.crop_size[0], inputs.resize_size[0], tuple(inputs.mean), tuple(inputs.std)
+
+
+@contextmanager
+def _nothing_unpickled() -> Iterator[None]:
+    """Let every `torch.load` take tensors alone, also where torchvision or torch.hub call it."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _from_timm(name: str, weights: Path | None) -> _Built:

@@ -162,11 +162,13 @@ for (const button of document.querySelectorAll("[data-filter]")) {
   button.append(" ", make("span", {}));
   button.onclick = () => show(button.dataset.filter);
 }
-window.addEventListener("storage", (event) => {
-  if (event.key !== storageKey) return; // otherwise it is labeled in another window
+// it may be labeled in another window
+function takeOver() {
   restore();
   draw();
-});
+}
+window.addEventListener("storage", takeOver);
+window.addEventListener("focus", takeOver);
 window.addEventListener("beforeunload", (event) => {
   if (!isKept && !isDownloaded) event.preventDefault();
 });
