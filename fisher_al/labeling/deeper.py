@@ -16,11 +16,10 @@ from fisher_al.data.folder_images import Decoder, FolderImages
 from fisher_al.errors import UserError
 from fisher_al.files.storage import load_rows, save_rows
 from fisher_al.labeling.backbone import Backbone
+from fisher_al.labeling.embedding import batch_size_for
 from fisher_al.method.base import Iteration
 from fisher_al.method.linear_head import LinearHead
 from fisher_al.method.tapped import POOLED, Tapped
-
-BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ class Deeper:
             validation=self._images(names, iteration.validation.labels),
             load_network=lambda member: network,
             scales=tuple(self.widths),
-            describe_batch_size=BATCH_SIZE,
-            predict_batch_size=BATCH_SIZE,
+            describe_batch_size=batch_size_for(self.device),
+            predict_batch_size=batch_size_for(self.device),
         )
 
     def keep(self, blocks: Iterable[Tensor]) -> Tensor:
