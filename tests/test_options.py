@@ -6,6 +6,7 @@ from functools import cache, partial
 
 import pytest
 from conftest import MAIN_FUNCTIONS, call_main
+from labeling import fisher_al
 from pages import DOCS, README, running_text, section, table
 
 import imagenet.experiment
@@ -101,7 +102,10 @@ def test_commands_and_options_in_the_text_exist(page):
     for name, arguments in re.findall(r"(?<![\w/])(\w+\.py)( [^`\n#]*)", text):
         if name in of_name:
             assert options_in(arguments) <= of_name[name] | HELP, f"{name}{arguments}"
-    assert options_in(" ".join(re.findall(r"`(-[^`]*)`", text))) <= HELP.union(*of_name.values())
+    of_commands = [options_in(fisher_al(name, "--help").out) for name in ("pick", "simulate")]
+    assert options_in(" ".join(re.findall(r"`(-[^`]*)`", text))) <= HELP.union(
+        *of_name.values(), *of_commands
+    )
 
 
 def protocol_table() -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -237,8 +236,12 @@ def test_a_repair_that_is_killed_is_repaired(folder, monkeypatch):
     path = layout.descriptors("val", parse_method("none/20", DIGITS))
     path.write_bytes(path.read_bytes()[:-1000])
     path.with_name(f".{path.stem}.0123456789ab.tmp.pt").write_bytes(b"what the killed one was writing")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as killed:
-        killed.setattr("fisher_al.running.repair.gen_descr", lambda *_: signal.raise_signal(signal.SIGINT))
+        killed.setattr("fisher_al.running.repair.gen_descr", interrupted)
         assert call("run.py", *options, "--repair").code == 130
     assert call("run.py", *options, "--repair").code == 0
     assert snapshot(folder) == before
