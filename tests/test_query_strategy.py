@@ -49,6 +49,15 @@ def test_each_row_of_utilities_is_highest_at_its_query(batch_size, question):
         assert set(np.flatnonzero(is_out)) == {*range(12), *queries[:place]}
 
 
+@pytest.mark.parametrize("batch_size", [1, 5, 40])
+def test_utilities_leave_the_queries_as_they_are_also_among_equals(batch_size, question):
+    question["X"], question["X_val"] = np.sign(question["X"][:, :3]), np.sign(question["X_val"][:, :3])
+    strategy = FisherKernelMatching(random_state=0)
+    queries, utilities = strategy.query(**question, batch_size=batch_size, return_utilities=True)
+    assert queries.tolist() == strategy.query(**question, batch_size=batch_size).tolist()
+    assert np.nanargmax(utilities, axis=1).tolist() == queries.tolist()
+
+
 def test_candidates_are_indices_or_samples(question):
     strategy = FisherKernelMatching(random_state=0)
     some = [20, 30, 40, 50]

@@ -54,14 +54,17 @@ def has_learned(clf: SkactivemlClassifier) -> bool:
     return getattr(clf, "is_fitted_", True) and len(getattr(clf, "estimator_", clf).classes_) > 1
 
 
-def utilities_of(matches: Matches, most: int) -> np.ndarray:
+def utilities_of(picks: Tensor, matches: Matches, most: int) -> np.ndarray:
     """Utilities (n,) that fall along the walk: minus the rank, plus the similarity on a scale from 0 to 1.
 
+    picks : (batch_size,), which come first; a longer walk may pass equal candidates in another order.
     matches : of all candidates. most : the largest similarity that there can be.
     """
+    order = torch.cat([picks, matches.candidates[~torch.isin(matches.candidates, picks)]])
+    utilities = torch.empty(len(order), dtype=torch.float64)
     share = (matches.similarity.double() / most).clamp(-1, 1) / 2 + 0.5
-    utilities = torch.empty(len(share), dtype=torch.float64)
-    utilities[matches.candidates] = share - matches.ranks - TIE * torch.arange(len(share))
+    utilities[matches.candidates] = share - matches.ranks
+    utilities[order] = utilities[order].cummin(0).values - TIE * torch.arange(len(order))
     return utilities.numpy()
 
 
@@ -174,15 +177,15 @@ class FisherKernelMatching(SingleAnnotatorPoolQueryStrategy):
         validation.labels = labels
         seed = int(self.random_state_.randint(2**31 - 1))
         question = question_on_features(head, pool, validation, batch_size, seed, predictions)
-        count = len(pool) if return_utilities else batch_size
-        matches = matches_on_features(method, question, torch.empty(0, dtype=torch.long), count)
-        picks = matches.candidates[:batch_size].numpy()
-        query_indices = picks if mapping is None else mapping[picks]
+        nothing = torch.empty(0, dtype=torch.long)
+        picks = matches_on_features(method, question, nothing, batch_size).candidates
+        query_indices = picks.numpy() if mapping is None else mapping[picks.numpy()]
         if not return_utilities:
             return query_indices
 
         parts = 1 if method.compared == 0 else 2
-        of_candidates = utilities_of(matches, parts * (X.shape[1] - 1))
+        matches = matches_on_features(method, question, nothing, len(pool))
+        of_candidates = utilities_of(picks, matches, parts * (X.shape[1] - 1))
         first = of_candidates if mapping is None else np.full(len(X), np.nan)
         if mapping is not None:
             first[mapping] = of_candidates
