@@ -1,5 +1,6 @@
 """The labeling page in a browser: keys, filters, what is kept, and the file that is downloaded."""
 
+import json
 import os
 
 import pytest
@@ -141,6 +142,28 @@ def test_labels_outlive_a_reload_but_not_in_another_round(labeling, tmp_path, pi
     assert not labeling.element("matched").is_displayed()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"at": 999}, {"labels": [5] * 6}, {"labels": ["cat"]}, {"added": None}, {"history": [{"index": -1}]}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_kept_damaged_is_left_out(labeling, tmp_path, change):
+    kept = {"labels": ["dog"] * 6, "added": [], "history": [], "at": 1}
+    keep = "localStorage.setItem(storageKey, arguments[0])"
+    for content, label in ((kept, "dog"), (kept | change, "")):
+        written = json.dumps(content)
+
+        def is_there(written: str = written) -> bool:  # the browser writes a moment after it has been told to
+            labeling.driver.execute_script(keep, written)
+            labeling.open(tmp_path / "index.html")
+            return labeling.script("return localStorage.getItem(storageKey)") == written
+
+        labeling.wait_until(is_there)
+        assert labeling.labels() == [label] * 6
+    labeling.press("1")
+    assert labeling.labels() == ["cat", *[""] * 5]
+
+
 def test_another_window_of_the_round_shows_the_same(labeling, tmp_path):
     with labeling.second_window(tmp_path / "index.html") as go_back:
         labeling.press("1", "2")
@@ -190,6 +213,16 @@ def test_nothing_is_cut_off(labeling, width, tmp_path, pictures):
     labeling.press("1", "/", long, Keys.ESCAPE)
     with labeling.size(width, 800):
         assert labeling.script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_round_without_picks_says_so(labeling, tmp_path):
+    write_page(tmp_path / "empty.html", "none left", CLASSES, [])
+    labeling.open(tmp_path / "empty.html")
+    labeling.press("1", Keys.ENTER, "/", "s", "u")
+    assert labeling.find("body").text.split("\n") == [
+        "none left",
+        "This round has no picks, so there is nothing to label.",
+    ]
 
 
 def test_hostile_names_are_only_text(labeling, tmp_path, pictures):

@@ -133,10 +133,19 @@ function show(wanted) {
 
 // ---- keeping and handing out
 
+/** Whether the page can go on from there: any page that is opened from this disk may have written it. */
+function isState(kept) {
+  const areTexts = (list) => Array.isArray(list) && list.every((text) => typeof text === "string");
+  const isPick = (index) => Number.isInteger(index) && index in cards;
+  const isStep = (step) => isPick(step?.index) && typeof step.before === "string";
+  if (!areTexts(kept?.labels) || !areTexts(kept.added) || !Array.isArray(kept.history)) return false;
+  return kept.labels.length === cards.length && kept.history.every(isStep) && isPick(kept.at);
+}
+
 function restore() {
   try {
     const kept = JSON.parse(localStorage.getItem(storageKey));
-    if (kept?.labels.length === cards.length) state = kept;
+    if (isState(kept)) state = kept;
   } catch {
     isKept = false;
   }

@@ -10,6 +10,9 @@ function make(tag, properties, ...children) {
 }
 
 function draw() {
+  byId("empty").hidden = cards.length > 0;
+  for (const part of document.querySelectorAll("main, footer, .progress, #download")) part.hidden = cards.length === 0;
+  if (cards.length === 0) return;
   const counts = new Map();
   for (const label of state.labels) counts.set(label, (counts.get(label) ?? 0) + 1);
   drawPick();
@@ -130,7 +133,7 @@ const COMMANDS = {
 };
 
 function commandOf(event) {
-  if (event.altKey || event.isComposing) return undefined;
+  if (cards.length === 0 || event.altKey || event.isComposing) return undefined;
   if (event.target === search) return { Enter: enterSearch, Escape: leaveSearch }[event.key];
   if (event.ctrlKey || event.metaKey) return event.key.toLowerCase() === "z" ? undo : undefined;
   if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return undefined;
