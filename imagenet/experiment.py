@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fisher_al.commands.options import DataOptions
-from fisher_al.commands.parsing import option, real_number, switch, whole_number, workers
+from fisher_al.commands.options import DataOptions, LoaderOptions
+from fisher_al.commands.parsing import option, real_number, switch, whole_number
 from fisher_al.commands.scripts import Datasets
 from fisher_al.data.folder_lists import find_classes, read_list, scan_split
 from fisher_al.data.folder_source import FolderSource
@@ -80,7 +80,7 @@ IMAGENET = Experiment(
 
 
 @dataclass(frozen=True)
-class ImageNetOptions:
+class ImageNetOptions(LoaderOptions):
     """folder of images"""
 
     imagenetdir: Path | None = option(
@@ -90,10 +90,6 @@ class ImageNetOptions:
     )
     crop: int = option(
         "--crop", type=whole_number(32, 4096), default=CROP, help="side of the network's inputs, in pixels"
-    )
-    loader: str = option("--loader", choices=list(LOADERS), default="dali", help="what decodes the images")
-    workers: int | None = option(
-        "--workers", type=workers, help="threads (torchvision: processes) that decode (default: all cores)"
     )
     holdout: float = option(
         "--holdout",

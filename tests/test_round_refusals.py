@@ -55,6 +55,8 @@ def test_a_folder_that_is_something_else_is_refused(kind, animals):
         (("--backbone", "timm:resnet18"), "timm is not installed; pip3 install timm"),
         (("--method", "grad+margins"), "'margins' is none of"),
         (("--near-duplicate", "2"), "'2' is not a cosine similarity"),
+        (("--workers", "99999"), "'99999' is not a whole number from 1 to 1,024"),
+        (("--nproc", "99999"), "'99999' is not a whole number from 1 to 1,024"),
         (("--crop", "7"), "'7' is not a whole number"),
         (("--labels", "gone.csv"), "gone.csv: not found"),
         (("--scales", "layer9"), "scale 'layer9': ResNet has no such layer"),

@@ -26,8 +26,9 @@ from fisher_al.commands.parsing import (
     run_number,
     samples,
     switch,
-    workers,
+    worker_count,
 )
+from fisher_al.data.loaders import LOADERS
 from fisher_al.experiment import Experiment
 from fisher_al.training.schedule import Schedule
 
@@ -55,6 +56,18 @@ class ComputeOptions:
 
     gpu: int = option("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
     seed: int = option("--seed", type=index, default=0, help="base seed, from which all others derive")
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """decoding of image files"""
+
+    loader: str = option("--loader", choices=list(LOADERS), default="dali", help="what decodes the images")
+    workers: int | None = option(
+        "--workers",
+        type=worker_count,
+        help="threads (torchvision: processes) that decode (default: all cores)",
+    )
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,7 @@ class ClusterOptions:
 
     nproc: int = option(
         *("--nproc",),
-        type=workers,
+        type=worker_count,
         default=1,
         help="processes, each with its own GPU, that share the images of one chain after another",
     )

@@ -138,7 +138,7 @@ gpu_share = real_number("a number of GPUs, such as 1 or 0.5", lambda value: 0 <=
 count = whole_number(1, 10**12)
 samples = whole_number(1, 10_000)
 iterations = whole_number(1, 10_000)
-workers = whole_number(1, 1024)
+worker_count = whole_number(1, 1024)
 index = whole_number(0)
 members = whole_number(1, 1000)
 run_number = whole_number(0, 10_000)

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fisher_al.commands.options import ComputeOptions
-from fisher_al.commands.parsing import Parser, count, option, real_number, switch, whole_number
+from fisher_al.commands.options import ComputeOptions, LoaderOptions
+from fisher_al.commands.parsing import Parser, count, option, real_number, switch, whole_number, worker_count
 from fisher_al.commands.scripts import announce, choose_device
-from fisher_al.data.loaders import LOADERS
 from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.deeper import widths_of
 from fisher_al.labeling.report import summary
@@ -38,7 +37,7 @@ similarity = real_number("a cosine similarity above 0, at most 1", lambda value:
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(LoaderOptions):
     """network and images"""
 
     backbone: str = option(
@@ -57,11 +56,9 @@ class NetworkOptions:
     resize: int | None = option(
         "--resize", type=pixels, help="short side of the image before the crop (default: alike)"
     )
-    loader: str = option("--loader", choices=list(LOADERS), default="dali", help="what decodes the images")
-    workers: int | None = option(
-        "--workers", type=count, help="threads (torchvision: processes) that decode (default: all cores)"
+    nproc: int = option(
+        "--nproc", type=worker_count, default=1, help="processes that share the work, one GPU each"
     )
-    nproc: int = option("--nproc", type=count, default=1, help="processes that share the work, one GPU each")
     scales: tuple[str, ...] = option(
         "--scales",
         nargs="+",

@@ -23,8 +23,8 @@ from fisher_al.training.checkpoints import load_weights
 
 TIMM = "timm:"
 
-# What networks for ImageNet expect where nothing else is said: the crop of an image and its values.
-CROP, MEAN, STD = 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Short side of the resized image over the crop's, where the weights do not say.
+CROP_SHARE = 256 / 224
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,6 @@ def load_backbone(
         identity=f"{name}-{_digest(module, head)}",
     )
 
-
-# Short side of the resized image over the crop's, where the weights do not say.
-CROP_SHARE = 256 / 224
 
 _Built = tuple[nn.Module, int, int, tuple[float, ...], tuple[float, ...]]
 
@@ -149,9 +146,8 @@ def _from_timm(name: str, weights: Path | None) -> _Built:
 
 
 def _head_of(module: nn.Module) -> str:
-    """Name of the layer that classifies: the last linear one, or convolution of 1 x 1 without any."""
-    kinds = [nn.Linear, nn.Conv2d]
-    for kind in kinds:
+    """Name of the layer that classifies: the last linear one, or the last convolution where there is none."""
+    for kind in (nn.Linear, nn.Conv2d):
         if names := [name for name, layer in module.named_modules() if isinstance(layer, kind)]:
             return names[-1]
     raise UserError(f"{type(module).__name__}: has no layer that classifies")
