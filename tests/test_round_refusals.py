@@ -55,6 +55,7 @@ def test_a_folder_that_is_something_else_is_refused(kind, animals):
         (("--backbone", "timm:resnet18"), "timm is not installed; pip3 install timm"),
         (("--method", "grad+margins"), "'margins' is none of"),
         (("--near-duplicate", "2"), "'2' is not a cosine similarity"),
+        (("--scales", "layer3"), "--scales: balanced+margin compares no layers; choose --method none, grad"),
         (("--workers", "99999"), "'99999' is not a whole number from 1 to 1,024"),
         (("--nproc", "99999"), "'99999' is not a whole number from 1 to 1,024"),
         (("--crop", "7"), "'7' is not a whole number"),
@@ -122,8 +123,9 @@ def test_what_a_killed_process_was_writing_is_no_other_file(animals):
     assert not list((animals / "round2").glob(".*"))
 
 
-def test_a_broken_report_is_told(animals):
-    (animals / "round1" / "report.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "{}", '{"images": {"pool": "x"}, "accuracy": {}, "classes": []}'])
+def test_a_broken_report_is_told(content, animals):
+    (animals / "round1" / "report.json").write_text(content)
     require_refusal(fisher_al(*command(animals)), "report.json: broken; name a new folder with --out")
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from fisher_al.commands.options import ComputeOptions, LoaderOptions
 from fisher_al.commands.parsing import Parser, count, option, real_number, switch, whole_number, worker_count
 from fisher_al.commands.scripts import announce, choose_device
+from fisher_al.errors import UserError
 from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.deeper import widths_of
 from fisher_al.labeling.report import summary
 from fisher_al.labeling.round import Reading, Sources, run_round
 from fisher_al.labeling.selection import ON_FEATURES, Strategy
+from fisher_al.method.fisher_kernel import KernelMethod
+from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 
 # What gained most where they were chosen (docs/labeling.md): if the head learns from validation images, and
@@ -133,6 +136,7 @@ def pick_main(arguments: Sequence[str]) -> None:
     announce(reading.device)
     method = options.method or (DEFAULT_WHEN_HELD if options.hold_validation else DEFAULT_METHOD)
     strategy = Strategy(method, options.budget, options.hold_validation, options.near_duplicate, options.seed)
+    _require_layers_compared(method, options.scales)
     sources = Sources(options.pool, options.validation, options.labels)
     numbers = run_round(sources, reading, strategy, options.out)
     print(summary(numbers))
@@ -140,3 +144,10 @@ def pick_main(arguments: Sequence[str]) -> None:
     print(f"\nlabel them in a browser: {page}, or: fisher-al label {options.out}")
     answers = " ".join(map(str, (*options.labels, options.out / "labels.csv")))
     print(f"then: fisher-al pick {options.pool} ... --labels {answers} --out NEXT")
+
+
+def _require_layers_compared(method: str, scales: Sequence[str]) -> None:
+    """Raise UserError if layers are named, and no method compares them."""
+    comparing = [name for name in ON_FEATURES if isinstance(METHODS[name], KernelMethod)]
+    if set(scales) != {POOLED} and not set(method.split("+")) & set(comparing):
+        raise UserError(f"--scales: {method} compares no layers; choose --method {', '.join(comparing)}")

@@ -21,7 +21,7 @@ from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, w
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.embedding import Embedder, embed
 from fisher_al.labeling.outputs import cards_of, write_head, write_predictions, write_round
-from fisher_al.labeling.report import report
+from fisher_al.labeling.report import report, summary
 from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick, require_budget
 from fisher_al.method.tapped import POOLED
 
@@ -114,7 +114,7 @@ def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path)
         with hold(out / "round.lock"):
             require_own(out, settings)  # as another process may have been here meanwhile
             if (out / REPORT).is_file():
-                return _read_json(out / REPORT)
+                return _read_report(out / REPORT)
             remove_abandoned([out / SETTINGS])
             save_json(settings, out / SETTINGS)
             return _run(catalogue, reading, strategy, out, start)
@@ -185,6 +185,16 @@ def require_own(out: Path, settings: Mapping[str, Any]) -> None:
             raise UserError(
                 f"--out {out}: holds a round with {name} {recorded.get(name)}, now {value}; name a new folder"
             )
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    """A report that can be shown; UserError if the file holds anything else."""
+    numbers = _read_json(path)
+    try:
+        summary(numbers)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: broken; name a new folder with --out") from error
+    return numbers
 
 
 def _read_json(path: Path) -> dict[str, Any]:
