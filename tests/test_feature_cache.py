@@ -109,7 +109,7 @@ def test_damage_loses_only_what_is_behind_it(name, damage, left, tmp_path):
     path.write_bytes(damage(path.read_bytes()))
     cache = FeatureCache(tmp_path / "cache", WIDTH)
     require_right(cache, rows, identities, left)
-    cache.append(identities[left:], rows[left:]) if left < 6 else None
+    cache.append(identities[left:], rows[left:])
     require_right(FeatureCache(tmp_path / "cache", WIDTH), rows, identities, 6)
 
 

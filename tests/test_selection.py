@@ -193,7 +193,6 @@ def test_near_duplicates_of_what_is_picked_or_labeled_are_passed_over(method):
     assert len(picked) == 20
     assert len({position // 2 for position in picked}) == 20
     assert 58 not in picked
-    assert 59 not in picked or not np.allclose(rows[58], rows[59])
     few = pick(now, fit(now, strategy), replace(strategy, budget=40))
     assert len(few.positions) == 25  # no more differ
     if "+" not in method:  # each of several passes over the same ones
