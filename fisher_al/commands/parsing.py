@@ -8,6 +8,7 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from fisher_al.data.folder_lists import is_text
 from fisher_al.errors import UserError
 
 PROTOCOL = " (default: the protocol's)"
@@ -124,8 +125,8 @@ def real_number(description: str, allowed: Callable[[float], bool]) -> Callable[
 
 def run_folder(text: str) -> str:
     """Option type: the name of a folder, not a path that leads elsewhere."""
-    is_text = not any("\ud800" <= character <= "\udfff" for character in text)  # as seeds derive from it
-    if text in ("", ".", "..") or Path(text).name != text or not is_text:
+    # seeds derive from the text
+    if text in ("", ".", "..") or Path(text).name != text or not is_text(text):
         raise argparse.ArgumentTypeError(f"'{text}' is not the name of a folder, such as run0")
     return text
 

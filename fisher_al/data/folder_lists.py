@@ -68,8 +68,12 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
 
 def _fits_in_a_line(name: str) -> bool:
     """Whether a list can hold the name of a file or class: no line break, and UTF-8."""
-    is_text = not any("\ud800" <= character <= "\udfff" for character in name)
-    return is_text and name.splitlines() == [name]
+    return is_text(name) and name.splitlines() == [name]
+
+
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can hold the name of a file, class or folder."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _is_image(path: Path) -> bool:

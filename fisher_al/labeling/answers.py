@@ -7,16 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fisher_al.data.folder_lists import SUFFIXES
+from fisher_al.data.folder_lists import SUFFIXES, is_text
 from fisher_al.errors import UserError
 from fisher_al.labeling import label_studio
-from fisher_al.labeling.pool import PATH_COLUMN, Pool, files_below, is_text, key_of
-from fisher_al.labeling.tables import read_rows
-
-LABEL_COLUMN = "label"
-
-# In place of a label: this image is to be left out.
-SKIP = "skip"
+from fisher_al.labeling.pool import Pool, files_below, key_of
+from fisher_al.labeling.tables import LABEL_COLUMN, PATH_COLUMN, SKIP, read_rows
 
 
 @dataclass(frozen=True)

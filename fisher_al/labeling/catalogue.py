@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from fisher_al.errors import UserError
-from fisher_al.labeling.answers import SKIP, read_labels, read_validation, require_agreement
+from fisher_al.labeling.answers import read_labels, read_validation, require_agreement
 from fisher_al.labeling.pool import find_pool
 from fisher_al.labeling.selection import Knowledge
+from fisher_al.labeling.tables import SKIP
 
 # Share of each class's validation images that only score: they are never matched.
 SCORING_SHARE = 0.2

@@ -15,9 +15,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from fisher_al.errors import UserError
 from fisher_al.files.storage import save_json
-from fisher_al.labeling.tables import columns_of
-
-SKIPPED = "skip"
+from fisher_al.labeling.tables import PATH_COLUMN, SKIP, columns_of
 
 # An uploaded file is kept as eight hexadecimal digits, a hyphen and its name.
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(?P<name>.+)", re.DOTALL)
@@ -38,7 +36,7 @@ def read_json(path: Path) -> Iterator[tuple[str, str, str]]:
     for number, task in enumerate(tasks):
         source = f"{path}, task {task.get('id', number)}"
         data = task.get("data", task)
-        image = data.get("filepath", data.get("image")) if isinstance(data, dict) else None
+        image = data.get(PATH_COLUMN, data.get("image")) if isinstance(data, dict) else None
         if not isinstance(image, str):
             raise UserError(f"{source}: names no image (data.image)")
         try:
@@ -57,7 +55,7 @@ def _labels(task: dict[str, Any], source: str) -> list[str]:
     for annotation in task["annotations"] or ():
         values = [result.get("value") or {} for result in annotation.get("result") or ()]
         choices = [choice for value in values for choice in value.get("choices") or ()]
-        labels.append(SKIPPED if annotation.get("was_cancelled") else _one(choices, source))
+        labels.append(SKIP if annotation.get("was_cancelled") else _one(choices, source))
     return labels
 
 
@@ -79,7 +77,7 @@ def csv_columns(path: Path) -> tuple[str, str] | None:
     label = next((name for name in ("choice", "label") if name in columns), None)
     if label is None or "annotation_id" not in columns:
         return None
-    return ("filepath" if "filepath" in columns else "image"), label
+    return (PATH_COLUMN if PATH_COLUMN in columns else "image"), label
 
 
 def label_in(cell: str, source: str) -> str:
@@ -119,7 +117,7 @@ def write_tasks(path: Path, root: Path, picks: Sequence[tuple[str, str, float]])
             "data": {
                 "image": "/data/local-files/?d="
                 + quote(os.fsencode(os.path.abspath(root / key)).lstrip(b"/")),
-                "filepath": key,
+                PATH_COLUMN: key,
             },
             "predictions": [
                 {

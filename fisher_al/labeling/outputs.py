@@ -6,18 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from fisher_al.files.storage import save_tensors
-from fisher_al.labeling.answers import LABEL_COLUMN
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.catalogue import Catalogue
 from fisher_al.labeling.label_studio import write_tasks
 from fisher_al.labeling.page import Card, write_page
-from fisher_al.labeling.pool import PATH_COLUMN
-from fisher_al.labeling.selection import Fitted, Knowledge, Picks, classes_in_blocks
-from fisher_al.labeling.tables import write_rows
+from fisher_al.labeling.selection import Fitted, Knowledge, Picks, classes_in_blocks, told_of
+from fisher_al.labeling.tables import LABEL_COLUMN, PATH_COLUMN, write_rows
 from fisher_al.method.linear_head import LinearHead
 
 PICK_COLUMNS = (
@@ -30,10 +27,8 @@ def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Pick
     """Every pick, in order, with what the head predicts and the validation image that it was matched with."""
     root = catalogue.root.absolute()
     predicted, confidence = [""] * len(picks.positions), [0.0] * len(picks.positions)
-    if fitted.told is not None and len(picks.positions):
-        with torch.inference_mode():
-            features = torch.from_numpy(known.features_of(known.pool[picks.positions]))
-            best = fitted.told(features).softmax(1).max(1)
+    if (probabilities := told_of(known, fitted, picks)) is not None:
+        best = probabilities.max(1)
         predicted = [catalogue.classes[number] for number in best.indices.tolist()]
         confidence = best.values.tolist()
     names = list(catalogue.validation)

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fisher_al.data.folder_lists import SUFFIXES
+from fisher_al.data.folder_lists import SUFFIXES, is_text
 from fisher_al.errors import UserError
-from fisher_al.labeling.tables import read_rows
-
-PATH_COLUMN = "filepath"
+from fisher_al.labeling.tables import PATH_COLUMN, read_rows
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,6 @@ def files_below(root: Path) -> Iterator[str]:
 
 def _refuse(error: OSError) -> None:
     raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
-
-
-def is_text(name: str) -> bool:
-    """Whether a table in UTF-8 can hold the name of a file or class."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _listed_files(path: Path) -> Iterator[str]:

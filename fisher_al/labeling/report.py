@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from tabulate import tabulate
 from torch import Tensor
 
 from fisher_al.labeling.catalogue import Catalogue
-from fisher_al.labeling.selection import Fitted, Knowledge, Picks, Strategy
+from fisher_al.labeling.selection import Fitted, Knowledge, Picks, Strategy, told_of
 
 
 def report(
@@ -73,7 +72,8 @@ def _classes(
     catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Picks
 ) -> dict[str, dict[str, Any]]:
     """By class: images, recall on validation images and expected share of the picks, in percent."""
-    predictions, expected = fitted.predictions(), _expected_shares(known, fitted, picks)
+    predictions, probabilities = fitted.predictions(), told_of(known, fitted, picks)
+    expected = None if probabilities is None else probabilities.mean(0)
     rows = {}
     for number, name in enumerate(catalogue.classes):
         own = known.validation_labels == number
@@ -84,15 +84,6 @@ def _classes(
             row["expected among picks"] = _percent(expected[number].item())
         rows[name] = row
     return rows
-
-
-def _expected_shares(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
-    """Share of each class (C,) among the picks, by what the head says of them."""
-    if fitted.told is None or len(picks.positions) == 0:
-        return None
-    features = torch.from_numpy(known.features_of(known.pool[picks.positions]))
-    with torch.inference_mode():
-        return fitted.told(features).softmax(1).mean(0)
 
 
 def summary(numbers: dict[str, Any]) -> str:

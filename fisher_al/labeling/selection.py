@@ -19,13 +19,12 @@ from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
 from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
 from fisher_al.method.linear_head import LinearHead, no_head
-from fisher_al.method.question import ROWS_AT_ONCE, methods_on_features, question_on_features
+from fisher_al.method.question import ROWS_AT_ONCE, descriptors_of, methods_on_features, question_on_features
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
 
 ON_FEATURES = tuple(methods_on_features())
-
 
 # Picks that are compared with one another at a time.
 PICKS_AT_ONCE = 1024
@@ -197,18 +196,23 @@ def _ask(
         targets = method.targets(iteration)
         matches = method.matches(iteration, unavailable, described, targets, count)
         widths = [iteration.load_network(0).scales[name] for name in iteration.scales]
-        parts = 1 if method.compared == 0 else 2
-        most = parts * sum(width - 1 for width in widths)  # an image's similarity with itself
+        most = method.largest_similarity(widths)
         return Picks(matches.candidates, matches.similarity / most, matchable[matches.centres])
     iteration = replace(iteration, budget=count)
-    described = Descriptors()
-    if method.describes(iteration.batch):
-        described = Descriptors([method.describe(iteration, 0).pool])
+    described = descriptors_of(method, iteration, in_memory=False)
     positions = method.pick(iteration, unavailable, described)
     scores = torch.full((len(positions),), torch.nan)
     if isinstance(method, PredictionUncertainty):
         scores = method.uncertainty(iteration)[positions]
     return Picks(positions, scores, _most_similar(known, positions))
+
+
+def told_of(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
+    """What the head says of the picks, calibrated (n, C); None where there is no head, or no pick."""
+    if fitted.told is None or len(picks.positions) == 0:
+        return None
+    with torch.inference_mode():
+        return fitted.told(torch.from_numpy(known.features_of(known.pool[picks.positions]))).softmax(1)
 
 
 def _most_similar(known: Knowledge, positions: Tensor) -> Tensor:

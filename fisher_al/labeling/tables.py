@@ -10,6 +10,11 @@ from pathlib import Path
 from fisher_al.errors import UserError
 from fisher_al.files.storage import atomic_write
 
+PATH_COLUMN, LABEL_COLUMN = "filepath", "label"
+
+# In place of a label: this image is to be left out.
+SKIP = "skip"
+
 csv.field_size_limit(sys.maxsize)
 
 

@@ -6,6 +6,7 @@ They differ in the label S whose gradient is the Fisher score; R_z does without 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -53,6 +54,11 @@ class KernelMethod(Method):
         """Match the misclassified validation images; all of them where none is misclassified."""
         targets = self.targets(iteration)
         return decided_by_main(lambda: self.matches(iteration, labeled, descriptors, targets).candidates)
+
+    def largest_similarity(self, widths: Sequence[int]) -> int:
+        """That of an image with itself; widths : channels of each scale."""
+        parts = 1 if self.compared == 0 else 2
+        return parts * sum(width - 1 for width in widths)
 
     def targets(self, iteration: Iteration) -> Tensor:
         """Indices of the misclassified validation images; of all where none is."""

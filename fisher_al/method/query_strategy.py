@@ -183,9 +183,8 @@ class FisherKernelMatching(SingleAnnotatorPoolQueryStrategy):
         if not return_utilities:
             return query_indices
 
-        parts = 1 if method.compared == 0 else 2
         matches = matches_on_features(method, question, nothing, len(pool))
-        of_candidates = utilities_of(picks, matches, parts * (X.shape[1] - 1))
+        of_candidates = utilities_of(picks, matches, method.largest_similarity([X.shape[1]]))
         first = of_candidates if mapping is None else np.full(len(X), np.nan)
         if mapping is not None:
             first[mapping] = of_candidates
