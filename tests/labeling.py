@@ -13,6 +13,8 @@ from conftest import Outcome, call_main, read_csv
 from PIL import Image
 
 from fisher_al.commands.main import dispatch
+from fisher_al.labeling.answers import read_labels
+from fisher_al.labeling.pool import Pool, find_pool
 
 CLASSES = ("ant", "bee", "cat")
 COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
@@ -38,6 +40,19 @@ def touch(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+KEYS = ("a/x.jpg", "a/y.jpg", "b/x.jpg", "b/with, comma.jpg")
+
+
+def make_pool(folder: Path) -> Pool:
+    """Four files of these names, which nothing reads."""
+    touch(*(folder / key for key in KEYS))
+    return find_pool(folder)
+
+
+def labels_of(pool: Pool, *paths: Path) -> dict[str, str]:
+    return read_labels(paths, pool)
 
 
 def make_animals(root: Path, in_pool: int = 8, in_validation: int = 5) -> Path:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from naive import walk
 
 from fisher_al.method.acquisition import k_centre, kernel_features, match, most_uncertain, random_picks
 
@@ -72,14 +73,7 @@ def test_k_centre_first_centre_is_random_and_all_can_be_chosen():
 
 
 def naive_match(centres, candidates, budget):
-    similarity = centres.double() @ candidates.double().T
-    rankings = [sorted(range(len(candidates)), key=lambda j: -row[j]) for row in similarity]
-    picks = []
-    for rank in range(len(candidates)):
-        for i in sorted(range(len(centres)), key=lambda i: -similarity[i, rankings[i][rank]]):
-            if rankings[i][rank] not in picks:
-                picks.append(rankings[i][rank])
-    return picks[:budget]
+    return walk(centres.double() @ candidates.double().T, budget)
 
 
 @pytest.mark.parametrize(("centre_count", "budget"), [(1, 30), (3, 25), (10, 10), (25, 25), (7, 60)])

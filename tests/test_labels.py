@@ -6,26 +6,20 @@ import pytest
 from hostile import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from labeling import touch, write_csv
+from labeling import KEYS, labels_of, make_pool, touch, write_csv
 
 from fisher_al.errors import UserError
-from fisher_al.labeling.answers import read_labels, read_validation
+from fisher_al.labeling.answers import read_validation
 from fisher_al.labeling.catalogue import read_catalogue
-from fisher_al.labeling.pool import Pool, find_pool
+from fisher_al.labeling.pool import Pool
 from fisher_al.labeling.tables import read_rows, write_rows
 
 COLUMNS = ("filepath", "label")
-KEYS = ["a/x.jpg", "a/y.jpg", "b/x.jpg", "b/with, comma.jpg"]
 
 
 @pytest.fixture
 def pool(tmp_path) -> Pool:
-    touch(*(tmp_path / "pool" / key for key in KEYS))
-    return find_pool(tmp_path / "pool")
-
-
-def labels_of(pool, *paths):
-    return read_labels(paths, pool)
+    return make_pool(tmp_path / "pool")
 
 
 # ---- tables

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from naive import picks_by_nearest_label
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
@@ -28,34 +29,13 @@ def made(classes: int = 3, seed: int = 0):
     return rows[:60], rows[60:], names[60:], classifier
 
 
-def standardised(x):
-    return (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True, ddof=1)
-
-
-def scores(classifier, rows, labels):
-    """Gradients of the cross-entropy at the features, by autograd in float64."""
-    z = torch.tensor(rows, dtype=torch.float64, requires_grad=True)
-    logits = z @ torch.tensor(classifier.coef_).T + torch.tensor(classifier.intercept_)
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], 1)
-    numbers = torch.tensor(np.searchsorted(classifier.classes_, labels))
-    torch.nn.functional.cross_entropy(logits, numbers, reduction="sum").backward()
-    return z.grad.numpy()
-
-
 def naive_picks(pool, validation, labels, classifier, budget, labeled, wrong):
-    z_pool, z_validation = standardised(pool), standardised(validation)
-    nearest = labels[(z_pool @ z_validation.T).argmax(1)]
-    g_pool = standardised(scores(classifier, pool, nearest))
-    g_wrong = standardised(scores(classifier, validation[wrong], labels[wrong]))
-    similarity = z_validation[wrong] @ z_pool.T + g_wrong @ g_pool.T
-    rankings = [[j for j in np.argsort(-row) if j not in labeled] for row in similarity]
-    picks = []
-    for rank in range(len(rankings[0])):
-        for i in sorted(range(len(rankings)), key=lambda i: -similarity[i, rankings[i][rank]]):
-            if rankings[i][rank] not in picks:
-                picks.append(rankings[i][rank])
-    return picks[:budget]
+    weight, bias = torch.from_numpy(classifier.coef_), torch.from_numpy(classifier.intercept_)
+    if len(weight) == 1:  # the margin of the second of two classes
+        weight, bias = torch.cat([0 * weight, weight]), torch.cat([0 * bias, bias])
+    numbers = torch.from_numpy(np.searchsorted(classifier.classes_, labels))
+    rows = torch.from_numpy(pool), torch.from_numpy(validation)
+    return picks_by_nearest_label(*rows, numbers, list(wrong), (weight, bias), budget, labeled)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from naive import picks_by_nearest_label
 from sklearn.linear_model import LogisticRegression
 
 from fisher_al.errors import UserError
@@ -102,39 +103,18 @@ def test_one_validation_image_a_class_is_enough(count):
     assert probabilities.argmax(1).tolist() != labels.tolist()  # no head has seen its class
 
 
-def scores_in_float64(head, rows, labels):
-    """Gradients of the cross-entropy at the features, by autograd."""
-    weight, bias = head.linear.weight.detach().double(), head.linear.bias.detach().double()
-    z = torch.from_numpy(rows).double().requires_grad_()
-    torch.nn.functional.cross_entropy(z @ weight.T + bias, labels, reduction="sum").backward()
-    return z.grad
-
-
-def standardised(x):
-    return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)
-
-
 def naive_picks(now: Knowledge, head, targets, budget: int) -> list[int]:
-    """gradFmap by the definitions: the nearest validation image's label, R_zg, the walk rank by rank."""
-    rows = torch.from_numpy(now.rows).double()
-    matchable = (~now.spared).nonzero().squeeze(1)
-    z = standardised(rows)
-    pool, validation = z[now.pool], z[now.validation[matchable]]
-    labels = now.validation_labels[matchable]
-    nearest = labels[(pool @ validation.T).argmax(1)]
-    g_pool = standardised(scores_in_float64(head, now.rows[now.pool.numpy()], nearest))
-    g_targets = standardised(
-        scores_in_float64(head, now.rows[now.validation[targets].numpy()], now.validation_labels[targets])
+    """gradFmap by the definitions; targets : of all validation images."""
+    rows, matchable = torch.from_numpy(now.rows), (~now.spared).nonzero().squeeze(1).tolist()
+    return picks_by_nearest_label(
+        rows[now.pool],
+        rows[now.validation[matchable]],
+        now.validation_labels[matchable],
+        [matchable.index(target) for target in targets.tolist()],
+        (head.linear.weight, head.linear.bias),
+        budget,
+        {*now.labeled.tolist(), *now.left_out.tolist()},
     )
-    similarity = z[now.validation[targets]] @ pool.T + g_targets @ g_pool.T
-    taken = set(now.labeled.tolist()) | set(now.left_out.tolist())
-    rankings = [[j for j in row.argsort(descending=True).tolist() if j not in taken] for row in similarity]
-    picks = []
-    for rank in range(len(rankings[0])):
-        for i in sorted(range(len(targets)), key=lambda i: -similarity[i, rankings[i][rank]]):
-            if rankings[i][rank] not in picks:
-                picks.append(rankings[i][rank])
-    return picks[:budget]
 
 
 @pytest.mark.parametrize("held", [False, True])
