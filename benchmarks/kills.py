@@ -3,7 +3,7 @@
     make kills                      # or, from the root: python3 benchmarks/kills.py
 
 After every kill, whatever carries its final name is whole, and what was there is there. The same command goes
-on, and at the end every file is as if nothing had happened. Takes about an hour of one core. What is counted
+on, and at the end every file is as if nothing had happened. Takes about twenty minutes. What is counted
 stands in benchmarks/faults.json after every series; started again, it goes on with the next one.
 """
 
