@@ -160,3 +160,10 @@ def test_index_lists_are_checked(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(UserError, match="truncated"):
         load_indices(path, 3, 4, "run it")
+
+
+@pytest.mark.parametrize("load", [load_tensors, lambda path, advice: load_indices(path, 1, 1, advice)])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(load, tmp_path):
+    os.mkfifo(tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"x\.pt: not found; make it anew"):
+        load(tmp_path / "x.pt", "make it anew")
