@@ -113,7 +113,7 @@ def _from_torchvision(name: str, weights: Path | None) -> _Built:
 
 @contextmanager
 def _nothing_unpickled() -> Iterator[None]:
-    """Let every `torch.load` take tensors alone, also where torchvision or torch.hub call it."""
+    """Let every `torch.load` take tensors alone, also where torchvision, torch.hub or timm call it."""
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -135,7 +135,8 @@ def _from_timm(name: str, weights: Path | None) -> _Built:
         close = ", ".join(get_close_matches(short.partition(".")[0], timm.list_models(), n=4))
         raise UserError(f"--backbone {name}: not a network of timm; such as {close or 'resnet18'}")
     try:
-        module = timm.create_model(short, pretrained=weights is None)
+        with _nothing_unpickled():
+            module = timm.create_model(short, pretrained=weights is None)
     except Exception as error:  # whatever its downloads lead to
         raise UserError(
             f"--backbone {name}: its weights cannot be had ({str(error).splitlines()[0]}); give --weights"
