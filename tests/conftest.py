@@ -119,7 +119,7 @@ def pictures(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="session")
 def played_round(tmp_path_factory) -> Path:
     """A small pool, validation images, weights, and a first round of `fisher-al pick`."""
-    from labeling import play_first_round  # which needs this file
+    from rounds import play_first_round  # which needs this file
 
     return play_first_round(tmp_path_factory.mktemp("animals"))
 
@@ -127,6 +127,6 @@ def played_round(tmp_path_factory) -> Path:
 @pytest.fixture
 def animals(played_round, tmp_path) -> Path:
     """The same in a folder that a test may change."""
-    from labeling import copy_first_round
+    from rounds import copy_first_round
 
     return copy_first_round(played_round, tmp_path / "animals")

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 import torchvision
-from labeling import CROP, save_weights
+from rounds import CROP, save_weights
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.backbone import load_backbone

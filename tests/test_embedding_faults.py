@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from labeling import CROP, make_animals, save_weights
+from rounds import CROP, make_animals, save_weights
 from test_feature_cache import by_hand, paths_in, reading
 
 from fisher_al.errors import UserError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from labeling import CROP, make_animals, save_image, save_weights
 from PIL import Image
+from rounds import CROP, make_animals, save_image, save_weights
 from torchvision.transforms import v2
 
 from fisher_al.errors import UserError

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from labeling import touch, write_csv
+from rounds import touch, write_csv
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.pool import Pool, find_pool

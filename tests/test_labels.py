@@ -6,7 +6,7 @@ import pytest
 from hostile import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from labeling import KEYS, labels_of, make_pool, touch, write_csv
+from rounds import KEYS, labels_of, make_pool, touch, write_csv
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_validation

@@ -6,8 +6,8 @@ from functools import cache, partial
 
 import pytest
 from conftest import MAIN_FUNCTIONS, call_main
-from labeling import fisher_al
 from pages import DOCS, README, running_text, section, table
+from rounds import fisher_al
 
 import imagenet.experiment
 import mnist.experiment

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, read_csv, snapshot
-from labeling import CLASSES, CROP, answer, command, fisher_al, picked, require_refusal, write_csv
 from PIL import Image
+from rounds import CLASSES, CROP, answer, command, fisher_al, picked, require_refusal, write_csv
 
 from fisher_al.labeling.cache import FeatureCache
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 from conftest import snapshot
-from labeling import command, fisher_al, require_refusal, save_image, write_csv
+from rounds import command, fisher_al, require_refusal, save_image, write_csv
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import read_csv
-from labeling import CROP, fisher_al, make_animals, require_refusal, save_weights, write_csv
+from rounds import CROP, fisher_al, make_animals, require_refusal, save_weights, write_csv
 
 from fisher_al.labeling.selection import ON_FEATURES
 
