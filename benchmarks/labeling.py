@@ -52,7 +52,7 @@ METHODS = (
     "grad+margin",
     "balanced+margin",
 )
-SHOWN = ("random", "margin", "coreset", "gradFmap", "balanced+margin")
+SHOWN = ("random", "margin", "entropy", "coreset", "badge", "gradFmap", "balanced+margin")
 MEASURES = ("labels", "accuracy", "balanced_accuracy", "rare_recall", "rare_picks")
 PER_CLASS, BUDGET, ROUNDS = 400, 100, 8
 SEEDS = range(5)
@@ -141,8 +141,8 @@ def main(arguments):
 
 
 def draw_curves(curves, path):
-    """Balanced accuracy over labels, a panel per number of validation images and use of them."""
-    panels = {}
+    """Balanced accuracy over labels by the first seeds: a panel per validation set and use of it."""
+    curves, panels = [c for c in curves if c["seed"] in SEEDS], {}
     for imbalance, per_class, held in SETTINGS:
         if imbalance == 50 and per_class > 2:
             some = [c for c in curves if _key(c)[2:] == (imbalance, per_class, not held)]
