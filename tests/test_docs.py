@@ -27,7 +27,7 @@ def recorded(name: str) -> dict:
 
 
 def recorded_curves(figure: str) -> dict[str, Curve]:
-    curves, _ = read_json(ROOT / "images" / f"mnist-{figure}.json", MNIST)
+    curves, _ = read_json(ROOT / "images" / f"mnist-{figure}.json", experiment=MNIST)
     return {curve.chain.curve_name: curve for curve in curves}
 
 

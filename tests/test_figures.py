@@ -34,6 +34,37 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_runs_of_several_files_are_drawn_together(folder):
+    files = []
+    for first in range(2):  # each run on a machine of its own, the second one's numbers once more corrected
+        out = folder / f"machine{first}"
+        only = ("--figure", "fig2", "--iterations", 3, "--run-start", first, "--run-stop", first + 1)
+        assert call("run_plot.py", *only, "--datadir", folder, "--out", out).code == 0
+        files.append(out / "mnist-fig2.json")
+    corrected = json.loads(files[1].read_text())
+    corrected["curves"][0]["runs"]["run1"][0] = 1.5
+    files.append(folder / "corrected.json")
+    files[2].write_text(json.dumps(corrected))
+    outcome = call("run_plot.py", "--data", *files, "--out", folder / "all")
+    assert outcome.code == 0, outcome.err
+    curves, _ = read_json(folder / "all" / "mnist-fig2.json", experiment=MNIST)
+    assert [curve.chain.curve_name for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
+    assert all(curve.runs == ("run0", "run1") for curve in curves)
+    assert curves[0].values.tolist() == [[50, 55, 58], [1.5, 56, 59]]
+    assert curves[3].values.tolist() == [[70, 89, 92], [71, 90, 93]]
+    assert curves[3].settings == json.loads(files[0].read_text())["curves"][3]["settings"]
+
+    corrected["curves"][0]["settings"] = {"epochs": 50}
+    files[2].write_text(json.dumps(corrected))
+    first = json.loads(files[0].read_text())
+    first["curves"][0]["settings"] = {"epochs": 5}
+    files[0].write_text(json.dumps(first))
+    outcome = call("run_plot.py", "--data", files[0], files[2], "--out", folder / "mixed")
+    assert outcome.code == 2
+    assert "corrected.json: random with epochs 50, elsewhere 5" in outcome.err
+    assert not (folder / "mixed").exists()
+
+
 def test_a_figure_of_the_paper_and_again_from_its_data(folder):
     common = ("--figure", "fig2", "--datadir", folder, "--run-stop", 2, "--iterations", 3)
     outcome = call("run_plot.py", *common, "--compare-paper", "--accuracy", 80)
@@ -50,7 +81,7 @@ def test_a_figure_of_the_paper_and_again_from_its_data(folder):
     assert "missing: none/20: run0, run1" in outcome.out
     assert matplotlib.image.imread(figures / "mnist-fig2.png")[..., :3].std() > 0.05
 
-    curves, metric = read_json(figures / "mnist-fig2.json", MNIST)
+    curves, metric = read_json(figures / "mnist-fig2.json", experiment=MNIST)
     assert metric == "best"
     assert [curve.chain.curve_name for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
     assert curves[3].values.tolist() == [[70, 89, 92], [71, 90, 93]]
@@ -108,7 +139,7 @@ def test_broken_data_of_a_figure(tmp_path, content):
     path = tmp_path / "curves.json"
     path.write_text(content)
     with pytest.raises(UserError, match=r"curves\.json"):
-        read_json(path, MNIST)
+        read_json(path, experiment=MNIST)
 
 
 def test_panel_accuracies_by_hand():

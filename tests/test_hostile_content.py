@@ -146,7 +146,7 @@ def test_deeply_nested_json_is_refused(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"x\.json: not the JSON of curves"):
-        read_json(path, DIGITS)
+        read_json(path, experiment=DIGITS)
     assert read(path) == []
 
 

@@ -54,8 +54,12 @@ class PlotOptions(DrawingOptions, MetricOptions, CampaignOptions):
     accuracy: float | None = option(
         "--accuracy", type=percentage, help="compare the labels to here (default: the reference's best)"
     )
-    data: Path | None = option(
-        "--data", type=Path, help="draw this JSON of an earlier run_plot.py, not the runs"
+    data: tuple[Path, ...] | None = option(
+        *("--data",),
+        type=Path,
+        nargs="+",
+        help="draw this JSON of an earlier run_plot.py, not the runs; of several files, say of several "
+        "machines, the runs together; one that several have is the last one's",
     )
     cost: bool = switch("--cost", "draw the time of the methods, not the accuracy")
 
@@ -111,7 +115,7 @@ def _find_curves(experiment: Experiment, options: PlotOptions) -> tuple[list[Cur
         curves = collect_curves(campaign_chains(experiment, options), metric)
     else:
         chosen_figure(experiment, options)  # an unknown one is an error before anything is read
-        curves, metric = read_json(options.data, experiment)
+        curves, metric = read_json(*options.data, experiment=experiment)
     if not any(curve.counts.any() for curve in curves):
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no results of these runs; run run.py first")
@@ -154,7 +158,7 @@ def _write(
 ) -> None:
     paths = {suffix: Path(f"{stem}.{suffix}") for suffix in ("png", "pdf", "csv", "json")}
     saving = _claimed_saving(curves, chosen_figure(experiment, options))
-    if options.data is not None:
+    if options.data is not None and len(options.data) == 1:
         del paths["json"]
     with sole_writer(paths.values()):
         plot_curves(curves, [paths["png"], paths["pdf"]], options.compare_paper, saving)
@@ -179,7 +183,7 @@ def _claimed_saving(curves: Sequence[Curve], figure: PaperFigure | None) -> Savi
 
 def _figure_name(experiment: Experiment, ratio: float, options: PlotOptions) -> str:
     if options.data is not None:
-        return options.data.stem
+        return options.data[0].stem
     if options.figure:
         parts = [f"{experiment.name.lower()}-{options.figure}"]
         parts += [f"ir_{format_ratio(ratio)}"] if options.imbalance_ratio else []

@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fisher_al.experiment import Experiment, parse_method
 from fisher_al.files.layout import Layout, format_ratio
 from fisher_al.files.run_log import versions
 from fisher_al.files.storage import atomic_write, save_json
-from fisher_al.results.curves import Curve, recorded_settings
+from fisher_al.results.curves import Curve
 
 # Columns of the CSV, followed by one per run.
 CSV_COLUMNS = (
@@ -65,7 +66,7 @@ def write_json(curves: Sequence[Curve], metric: str, path: Path) -> None:
                 "nr": curve.chain.layout.noisy_ratio,
                 "budget": curve.chain.budget,
                 "seed": curve.chain.seed,
-                "settings": recorded_settings(curve.chain),
+                "settings": dict(curve.settings),
                 "runs": {
                     run: [None if np.isnan(value) else round(float(value), 4) for value in row]
                     for run, row in zip(curve.runs, curve.values, strict=True)
@@ -82,11 +83,45 @@ def command_line() -> str:
     return shlex.join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def read_json(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
-    """Curves that `write_json` wrote, and their metric.
+def read_json(*paths: Path, experiment: Experiment) -> tuple[list[Curve], str]:
+    """Curves that `write_json` wrote, and their metric; of several files, the runs of a curve together.
 
-    Raises: UserError if `path` holds something else.
+    A run that is in more than one file is as the last has it.
+    Raises: UserError if a file holds something else, or another metric than the first.
     """
+    together: dict[object, Curve] = {}
+    metrics = []
+    for path in paths:
+        curves, metric = _read_one(path, experiment)
+        metrics.append(metric)
+        if metric != metrics[0]:
+            raise UserError(f"{path}: its accuracies are {metric}, those of {paths[0]} {metrics[0]}")
+        for curve in curves:
+            chain, layout = curve.chain, replace(curve.chain.layout, run="")
+            key = layout, chain.method, chain.iterations, chain.budget, chain.mc_samples, chain.seed
+            together[key] = _joined(together[key], curve, path) if key in together else curve
+    return list(together.values()), metrics[0]
+
+
+def _joined(curve: Curve, other: Curve, path: Path) -> Curve:
+    """The runs of both, sorted by number; those of `other`, from `path`, count where both have one."""
+    for name in curve.settings.keys() & other.settings.keys():
+        if curve.settings[name] != other.settings[name]:
+            raise UserError(
+                f"{path}: {curve.chain.curve_name} with {name} {other.settings[name]}, elsewhere "
+                f"{curve.settings[name]}; draw them on their own"
+            )
+    values = dict(zip((*curve.runs, *other.runs), (*curve.values, *other.values), strict=True))
+    runs = sorted(values, key=lambda run: (len(run), run))
+    return Curve(
+        curve.chain,
+        tuple(runs),
+        np.stack([values[run] for run in runs]),
+        {**curve.settings, **other.settings},
+    )
+
+
+def _read_one(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
     if not path.is_file():
         raise UserError(f"{path}: not found; name a JSON file that run_plot.py wrote")
     try:
@@ -125,7 +160,10 @@ def _curve(entry: dict, experiment: Experiment) -> Curve:
         mc_samples=experiment.mc_samples if entry["K"] is None else number("K", 1, 10**9),
         seed=number("seed", 0, float("inf")),
     )
-    return Curve(chain, tuple(runs), np.array(rows, dtype=float))
+    settings = entry.get("settings", {})
+    if not isinstance(settings, dict):
+        raise ValueError("settings that are no object")
+    return Curve(chain, tuple(runs), np.array(rows, dtype=float), settings)
 
 
 def _within(value: Any, least: float, most: float, kinds: Any = (int, float)) -> Any:

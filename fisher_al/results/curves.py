@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,15 @@ METRICS = {"best": "acc", "last": "acc_last", "val": "acc_val"}
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracies (percent) of one method: `values` (runs, iterations), NaN where a run is missing."""
+    """Accuracies (percent) of one method: `values` (runs, iterations), NaN where a run is missing.
+
+    settings : how the networks were trained, as far as it was recorded.
+    """
 
     chain: Chain  # of the first run; the others differ in the run alone
     runs: tuple[str, ...]
     values: np.ndarray
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -87,27 +91,27 @@ def collect_curves(
         layout = chain.layout
         key = (layout.imbalance_ratio, layout.pretrained, chain.method, layout.ensemble_size)
         by_method.setdefault(key, []).append(chain)
-    return [
-        Curve(
-            _as_recorded(next((chain for chain in group if chain not in unreadable), group[0]), unreadable),
-            tuple(chain.layout.run for chain in group),
-            np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
-        )
-        for group in by_method.values()
-    ]
+    return [_curve(group, metric, unreadable) for group in by_method.values()]
 
 
-def _as_recorded(chain: Chain, unreadable: Collection[Chain]) -> Chain:
-    """The chain with the number of passes and the seed that its first checkpoint was made with."""
-    recorded = {} if chain in unreadable else recorded_settings(chain)
-    return replace(
-        chain,
-        mc_samples=recorded.get("mc_samples", chain.mc_samples),
-        seed=recorded.get("seed", chain.seed),
+def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -> Curve:
+    """The curve of the runs of one method, with the settings that the first readable one records."""
+    readable = next((chain for chain in group if chain not in unreadable), None)
+    settings = {} if readable is None else _recorded_settings(readable)
+    first = readable or group[0]
+    return Curve(
+        replace(
+            first,
+            mc_samples=settings.get("mc_samples", first.mc_samples),
+            seed=settings.get("seed", first.seed),
+        ),
+        tuple(chain.layout.run for chain in group),
+        np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
+        settings,
     )
 
 
-def recorded_settings(chain: Chain) -> dict[str, Any]:
+def _recorded_settings(chain: Chain) -> dict[str, Any]:
     """What the chain's first checkpoint records of how it was trained; nothing if there is none."""
     path = chain.model_path(1, 0)
     return load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
