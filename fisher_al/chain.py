@@ -133,8 +133,8 @@ class Chain:
             batch += 1
         return batch
 
-    def iteration(self, batch: int) -> Iteration:
-        """The iteration that starts from `batch`, as its method looks at it."""
+    def iteration(self, batch: int, member: int = 0) -> Iteration:
+        """The iteration that starts from `batch`, as its method looks at it for the network `member`."""
         data, at_once = self.load_data(), most_images_at_once(self.experiment.source.image_shape)
         return Iteration(
             batch=batch,
@@ -149,6 +149,7 @@ class Chain:
             seed_of=partial(self.own_seed, batch),
             describe_batch_size=min(self.gen_batch_size, MAX_BATCH_SIZE, at_once),
             predict_batch_size=self.test_batch_size,
+            member=member,
         )
 
     def load_model(self, batch: int, member: int) -> TappedNetwork:

@@ -16,6 +16,7 @@ from conftest import ROOT, call, read_csv, run, snapshot
 
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
+from fisher_al.files.storage import checksum
 from fisher_al.method.fisher_kernel import KernelMethod, NearestLabel
 from fisher_al.method.registry import METHODS as ALL_METHODS
 from fisher_al.training.checkpoints import load_checkpoint
@@ -231,7 +232,12 @@ def test_random_start_ensembles_noise_and_no_imbalance_side_by_side(digits_folde
         assert layout.pool().parent.name == "data"
         for token in ENSEMBLES:
             uncertain = parse_method(token, DIGITS)
-            assert layout.index_list(uncertain, 2, 20).is_file()
+            for batch in (1, 2):
+                members = [layout.best_checkpoint(uncertain, batch, 10 * batch, member) for member in (0, 1)]
+                learned = [load_checkpoint(path, "")["index_list_crc32"] for path in members]
+                kept = checksum(torch.from_numpy(np.load(layout.index_list(uncertain, batch, 10 * batch))))
+                assert learned[1] == kept
+                assert (learned[0] == kept) == (batch == 2)  # each draws a first batch of its own
             checkpoints = [layout.best_checkpoint(uncertain, 2, 20, member) for member in (0, 1)]
             weights = [load_checkpoint(path, "")["state_dict"]["fc1.weight"] for path in checkpoints]
             assert not torch.equal(*weights)

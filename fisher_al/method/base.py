@@ -23,9 +23,9 @@ class Iteration:
     batch : b, from 0. load_network : gives the current network, by the number of the ensemble's member.
     scales : names of those that descriptors concatenate. mc_samples : K, of all networks together.
     seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
-    predict_batch_size : images at once. validation_predictions : classes (V,) of the validation images, where
-    they are not those of the current network. validation_is_trained_on : whether the network learns their
-    labels, too.
+    predict_batch_size : images at once. member : the ensemble's network that learns from the picks.
+    validation_predictions : classes (V,) of the validation images, where they are not those of the current
+    network. validation_is_trained_on : whether the network learns their labels, too.
     """
 
     batch: int
@@ -40,6 +40,7 @@ class Iteration:
     seed_of: Callable[..., int]
     describe_batch_size: int
     predict_batch_size: int
+    member: int = 0
     validation_predictions: Tensor | None = None
     validation_is_trained_on: bool = False
 

@@ -26,6 +26,7 @@ ROWS_AT_ONCE = 8192
 class DropoutUncertainty(Method):
     """The most uncertain images over K passes with dropout; in the first iteration, random ones.
 
+    Each network of an ensemble draws its own first batch. Afterwards they share what they pick.
     An uncertainty comes in two steps, so that an ensemble can average between them: per-class statistics of
     the passes, and a score of those statistics.
     """
@@ -81,7 +82,8 @@ class DropoutUncertainty(Method):
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         available = unlabeled_indices(labeled, len(iteration.pool))
         if not descriptors.pool:
-            return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
+            purpose = ("picks", iteration.member) if iteration.member else ("picks",)
+            return available[random_picks(len(available), iteration.budget, iteration.generator(*purpose))]
         uncertainty = descriptors.pool[0]
         if iteration.ensemble_size > 1:
             blocks = zip(*(member.split(ROWS_AT_ONCE) for member in descriptors.pool), strict=True)
@@ -160,7 +162,8 @@ def byte_dropout(activation: Tensor, probability: float, generator: torch.Genera
     # the activation's order in memory, without the gaps that a part of a larger tensor has
     strides = torch.empty_like(activation, device="meta").stride()
     draws = words.view(torch.uint8).as_strided(activation.shape, strides)
-    return (draws >= threshold).to(activation.dtype).mul_(256 / (256 - threshold)).mul_(activation)
+    kept = (draws >= threshold).view(torch.uint8)  # torch turns bytes into numbers faster than truth values
+    return kept.to(activation.dtype).mul_(256 / (256 - threshold)).mul_(activation)
 
 
 def statistics_in_blocks(

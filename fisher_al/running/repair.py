@@ -118,7 +118,7 @@ def _broken_file(chain: Chain, batch: int, size: int) -> Path | None:
     for path in checkpoints:
         if _is_broken(path, partial(load_checkpoint, path, "")):
             return path
-    if checkpoints[0].is_file() and _is_broken(index_list, lambda: load_labeled(chain, batch, size)):
+    if checkpoints[-1].is_file() and _is_broken(index_list, lambda: load_labeled(chain, batch, size)):
         return index_list
     return None
 

@@ -21,12 +21,13 @@ def main_descr(
 ) -> dict[str, float]:
     """Label the picks after `batch`, retrain on all labels, and write batch + 1: index list and checkpoint.
 
+    Each member of an ensemble draws a first batch of its own; the index list keeps the last member's.
     Returns: the checkpoint's accuracies: acc, acc_last, acc_val.
     Raises: UserError if training diverged; then nothing is written.
     """
     data = chain.load_data()
     labeled = load_labeled(chain, batch, len(data.pool))
-    labeled = torch.cat([labeled, select(chain, batch, labeled)])
+    labeled = torch.cat([labeled, select(chain, batch, labeled, member)])
     result = fit(
         chain.load_model(batch, member),
         data.pool,
@@ -43,7 +44,8 @@ def main_descr(
         raise UserError(divergence(f"{chain.name} b={batch + 1}", result, chain.training))
     if is_main():
         # The checkpoint is written last: where it stands, the iteration is complete.
-        save_indices(labeled, chain.layout.index_list(chain.method, batch + 1, len(labeled)))
+        if member == chain.members[-1]:
+            save_indices(labeled, chain.layout.index_list(chain.method, batch + 1, len(labeled)))
         checkpoint = chain.layout.best_checkpoint(chain.method, batch + 1, len(labeled), member)
         save_checkpoint(result, chain.settings, checkpoint, labeled)
     wait_for_all()
@@ -57,7 +59,8 @@ def load_labeled(chain: Chain, batch: int, pool_size: int) -> Tensor:
         return torch.empty(0, dtype=torch.long)
     path = chain.layout.index_list(chain.method, batch, size)
     advice = chain.batch_advice(batch)
-    recorded = load_checkpoint(chain.model_path(batch, 0), advice).get("index_list_crc32")
+    writer = chain.model_path(batch, chain.members[-1])
+    recorded = load_checkpoint(writer, advice).get("index_list_crc32")
     return load_indices(path, size, pool_size, advice, recorded)
 
 
@@ -70,13 +73,13 @@ def require_budget(chain: Chain, pool_size: int, iterations: int) -> None:
         )
 
 
-def select(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
-    """Pick the pool images (budget,) to label after `batch`, none of them among `labeled`.
+def select(chain: Chain, batch: int, labeled: Tensor, member: int = 0) -> Tensor:
+    """Pick the pool images (budget,) that `member` learns after `batch`, none of them among `labeled`.
 
-    One selection serves all ensemble members.
+    Apart from the first batch, all ensemble members pick the same.
     Raises: UserError if fewer than the budget are left.
     """
-    iteration = chain.iteration(batch)
+    iteration = chain.iteration(batch, member)
     require_budget(chain, len(iteration.pool), batch + 1)
     descriptors = Descriptors()
     if chain.method.describes(batch):
