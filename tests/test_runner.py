@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, call, snapshot
 
-from fisher_al.commands.run import report_failures
+from fisher_al.commands.run import default_jobs, report_failures
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
@@ -22,7 +22,7 @@ from fisher_al.running.runner import KILLED, run_tasks
 from fisher_al.running.tasks import InitialTask, Outcome
 from fisher_al.stages.unsup import InitialModel
 from fisher_al.training.checkpoints import load_checkpoint
-from mnist.experiment import DIGITS
+from mnist.experiment import DIGITS, MNIST
 
 
 class OneSlot:
@@ -245,3 +245,18 @@ def test_a_repair_that_is_killed_is_repaired(folder, monkeypatch):
         assert call("run.py", *options, "--repair").code == 130
     assert call("run.py", *options, "--repair").code == 0
     assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("experiment", "tasks", "device", "jobs"),
+    [
+        (MNIST, 9, "cpu", 4),
+        (MNIST, 3, "cpu", 3),
+        (MNIST, 1, "cpu", 1),
+        (MNIST, 9, "cuda:0", 1),
+        (DIGITS, 9, "cpu", 1),
+    ],
+)
+def test_a_core_for_every_chain_where_steps_are_small(monkeypatch, experiment, tasks, device, jobs):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert default_jobs(experiment, [None] * tasks, device) == jobs

@@ -198,8 +198,10 @@ class StageTrainingOptions(TrainingOptions):
 class PlanOptions:
     """plan"""
 
-    jobs: int = option(
-        "--jobs", type=count, default=1, help="chains to run side by side; on a GPU they share it"
+    jobs: int | None = option(
+        *("--jobs",),
+        type=count,
+        help="chains to run side by side, on one GPU too (default: MNIST on a CPU one per core, else 1)",
     )
     dry_run: bool = switch("--dry-run", "print the plan and stop")
     status: bool = switch("--status", "print how far every chain is and stop")

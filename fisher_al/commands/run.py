@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from tabulate import tabulate
 
 from fisher_al.chain import Chain
@@ -22,6 +23,7 @@ from fisher_al.commands.plan import campaign_chains, make_initial_models
 from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
 from fisher_al.distributed import main_first, process_count
 from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment
 from fisher_al.files.layout import format_ratio
 from fisher_al.results.curves import collect_curves, print_results
 from fisher_al.running.cluster import Cluster
@@ -83,6 +85,7 @@ def run_main(datasets: Datasets, arguments: Sequence[str]) -> int:
         )
         tasks = [ChainTask(chain) for chain in chains]
     unit = "model" if options.initial else "iteration"
+    options = replace(options, jobs=options.jobs or default_jobs(experiment, tasks, device))
     failed = carry_out(tasks, options, device, unit, cluster)
     if failed is None:
         return 0
@@ -95,9 +98,20 @@ def run_main(datasets: Datasets, arguments: Sequence[str]) -> int:
     return report_failures(failed)
 
 
+def default_jobs(experiment: Experiment, tasks: Sequence[Task], device: str) -> int:
+    """How many tasks run side by side if `--jobs` does not say.
+
+    It depends on the tasks of the command, not on how many are left: what is interrupted and started again
+    computes with as many threads as before, on which rounding depends.
+    """
+    if device != "cpu" or process_count() > 1 or not experiment.one_core_per_chain:
+        return 1
+    return max(1, min(torch.get_num_threads(), len(tasks)))
+
+
 def _refuse_what_needs_one_process(options: RunScriptOptions) -> None:
     given = {
-        "--jobs": options.jobs > 1,
+        "--jobs": (options.jobs or 1) > 1,
         "--repair": options.repair,
         "--cluster": options.cluster is not None,
     }
@@ -144,7 +158,7 @@ def carry_out(
         ready, failed = prepare(tasks)
     if failed and (not ready or process_count() > 1):
         report_failures(failed)  # several processes have to do the same
-    return failed + run_tasks(ready, plan.jobs, unit, cluster)
+    return failed + run_tasks(ready, plan.jobs or 1, unit, cluster)
 
 
 def refused_chains(failed: Failures) -> list[Chain]:
