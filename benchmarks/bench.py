@@ -16,7 +16,6 @@ from images_per_second import resnet_rows
 from machine import description, matrix_product_speed, operations_of, peak_memory_of, seconds_of
 from rows import acquisition_rows, stage_rows
 from tabulate import tabulate
-from throughput import throughput_rows
 
 from fisher_al.commands.parsing import Parser
 from fisher_al.commands.scripts import run_script
@@ -68,11 +67,10 @@ def main(arguments):
             for row in rows:
                 results["stages"].append(compare(row, speed))
                 print_table(results["stages"][-1:])
-        results["throughput"] = throughput_rows(workshop)
         results["growth"] = growth_rows(workshop)
     results["resnet"] = list(resnet_rows(speed))
     results["vaal"] = list(adversarial_rows())
-    for rows in (results[name] for name in ("stages", "throughput", "growth", "resnet", "vaal")):
+    for rows in (results[name] for name in ("stages", "growth", "resnet", "vaal")):
         print_table(rows)
     save_json(results, args.out)
     print(f"\n{args.out}")
