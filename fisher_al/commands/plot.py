@@ -137,7 +137,7 @@ def _compare(curves: Sequence[Curve], options: PlotOptions) -> None:
 
 def print_paper_differences(curves: Sequence[Curve]) -> None:
     """Print ours minus published at every iteration, of the curves that the paper shows."""
-    print("\nours minus published, percentage points (* more than two standard errors of our mean)")
+    print("\nours minus published, percentage points (* more than two of its standard errors)")
     headers = [name for name in results_header(curves) if name != "runs"]
     print(tabulate(paper_differences(curves), headers=headers, disable_numparse=True))
 
