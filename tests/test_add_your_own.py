@@ -87,7 +87,9 @@ def test_a_data_set(tmp_path, monkeypatch):
     fashion = run(DATA, **names)
     signature(torchvision.datasets.FashionMNIST).bind("folder", True, download=True)
     small = replace(fashion.FASHION.source, validation_per_class=30, pool_size=1000)
-    protocols = fashion.DATASETS.experiments | {"FashionMNIST": replace(fashion.FASHION, source=small)}
+    # in this process: others would not find what was executed here instead of imported
+    here = replace(fashion.FASHION, source=small, one_core_per_chain=False)
+    protocols = fashion.DATASETS.experiments | {"FashionMNIST": here}
     options = ("--dataset", "FashionMNIST")
     out = iterations_of(tmp_path, "gradFmap/80", *options, datasets=Datasets(protocols))
     assert "FashionMNIST, ir 10" in out
