@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -77,6 +78,15 @@ def test_a_task_of_another_process_is_taken_up_later(monkeypatch):
 def test_a_machine_lost_for_good_is_told():
     _, failed = run_with({"a": [RuntimeError("the node died\nlong story")], "b": [Outcome()]})
     assert failed["a"].error == "lost with its process or machine (the node died)"
+
+
+def test_what_no_other_process_can_take_is_told(tmp_path):
+    unsendable = replace(DIGITS, source=replace(DIGITS.source, read=lambda folder: None))
+    model = InitialModel(
+        unsendable, Layout(tmp_path / "DIGITS", "run0", 10.0), 0, DIGITS.pretraining, 0, "cpu"
+    )
+    [(_, outcome)] = run_tasks([InitialTask(model)], 2, "model")
+    assert re.fullmatch(r"no other process can take it \(.*<lambda>.*\); .*--jobs 1", outcome.error)
 
 
 def campaign(folder, *extra):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
+from pickle import PicklingError
 from typing import Protocol
 
 import torch
@@ -25,6 +26,10 @@ PAUSE, GRACE = 1, 3
 
 KILLED = "its process was killed twice, alone the second time: perhaps for memory; "
 KILLED += "give it more, or a smaller --gen-batch-size"
+
+# What sending a task raises; what goes wrong in a task comes back as an outcome.
+CANNOT_BE_SENT = (PicklingError, AttributeError, TypeError)
+STAY_HERE = "define readers and networks at the top of a module, or give --jobs 1"
 
 Failures = list[tuple[Task, Outcome]]
 
@@ -197,7 +202,10 @@ def _outcome(future: Future[Outcome]) -> Outcome | None:
         return future.result()
     if isinstance(error, BrokenProcessPool):
         return None
-    return Outcome(error=f"lost with its process or machine ({str(error).splitlines()[0]})")
+    reason = str(error).splitlines()[0]
+    if isinstance(error, CANNOT_BE_SENT):
+        return Outcome(error=f"no other process can take it ({reason}); {STAY_HERE}")
+    return Outcome(error=f"lost with its process or machine ({reason})")
 
 
 def _start_worker(threads: int, parent: int) -> None:
