@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from conftest import ROOT, read_csv
 from faults import FAULTS
 from pages import DOCS, README, running_text, section, table
+from scipy import stats
 
 from fisher_al.method.registry import methods_table
 from fisher_al.results.comparison import area_difference, label_saving, paper_differences
@@ -74,12 +76,25 @@ def test_table_of_results_is_in_the_published_numbers(page, heading, figure):
 def test_differences_from_the_published_curves_are_those_of_the_numbers(figure):
     differences = [[f"`{kind}`", *cells] for kind, *cells in paper_differences(shown_curves(figure).values())]
     assert table(section(RESULTS, SECTIONS[figure]), 1) == differences
-    if figure != "fig3":
-        points = [cell for _, *cells in differences for cell in cells]
-        far = sum(cell.endswith("*") for cell in points)
-        assert f"{far} points of {len(points)}" in running_text(RESULTS)
+    points = [cell for _, *cells in differences for cell in cells if cell]
+    far, text = (
+        sum(cell.endswith("*") for cell in points),
+        " ".join(section(RESULTS, SECTIONS[figure]).split()),
+    )
+    assert f"{far} points of {len(points)}" in text
+    ours_alone, by_chance = 0, 0.0
+    for curve in shown_curves(figure).values():
+        known = np.isfinite(published_mean(curve.chain))
+        distance = np.abs(curve.mean - published_mean(curve.chain)) / (curve.std / np.sqrt(curve.counts))
+        ours_alone += np.count_nonzero(distance[known] > 2)
+        by_chance += 2 * stats.t.sf(2, curve.counts[known] - 1).sum()
+    assert f"by our error alone {ours_alone}" in text
+    assert re.search(rf"[Cc]hance (alone )?gives {by_chance:.0f}\b", text)
     if figure == "fig2":
-        assert f"Of {len(points)} points, {far} are more than two standard errors" in running_text(README)
+        said = (
+            f"Of {len(points)} points, {far} are more than two standard errors away from the published curve"
+        )
+        assert f"{said}, where chance gives {by_chance:.0f}." in running_text(README)
 
 
 @pytest.mark.parametrize("figure", SECTIONS)
