@@ -62,6 +62,11 @@ def test_runs_of_several_files_are_drawn_together(folder):
     outcome = call("run_plot.py", "--data", files[0], files[2], "--out", folder / "mixed")
     assert outcome.code == 2
     assert "corrected.json: random with epochs 50, elsewhere 5" in outcome.err
+    first["metric"] = "last"
+    files[0].write_text(json.dumps(first))
+    outcome = call("run_plot.py", "--data", files[1], files[0], "--out", folder / "mixed")
+    assert outcome.code == 2
+    assert f"{files[0]}: its accuracies are last, those of {files[1]} best" in outcome.err
     assert not (folder / "mixed").exists()
 
 

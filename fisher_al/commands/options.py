@@ -201,7 +201,7 @@ class PlanOptions:
     jobs: int | None = option(
         *("--jobs",),
         type=count,
-        help="chains to run side by side, on one GPU too (default: MNIST on a CPU one per core, else 1)",
+        help="chains to run side by side, on one GPU too (default: 1; mnist/ on a CPU: one per core)",
     )
     dry_run: bool = switch("--dry-run", "print the plan and stop")
     status: bool = switch("--status", "print how far every chain is and stop")
