@@ -19,6 +19,7 @@ from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
 from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
 from fisher_al.method.linear_head import LinearHead, no_head
+from fisher_al.method.predictions import misclassified_validation
 from fisher_al.method.question import ROWS_AT_ONCE, descriptors_of, methods_on_features, question_on_features
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
@@ -193,7 +194,7 @@ def _ask(
         if deeper is not None and iteration.scales != (POOLED,):
             pool = deeper.keep(pool)
         described = Descriptors([pool], description.validation)
-        targets = method.targets(iteration)
+        targets = misclassified_validation(iteration)
         matches = method.matches(iteration, unavailable, described, targets, count)
         widths = [iteration.load_network(0).scales[name] for name in iteration.scales]
         most = method.largest_similarity(widths)

@@ -48,11 +48,15 @@ class Iteration:
     def device(self) -> torch.device:
         return self.pool.device
 
+    def ask(self, images: Tensor) -> Tensor:
+        """What the oracle says of pool images (n,) that have a label, or are picked by asking: (n,)."""
+        return self.pool.labels[images.to(self.device)].cpu()
+
     def label_counts(self, labeled: Tensor) -> Tensor:
         """How many labels of each class (C,) the network learns from; labeled : (n,), those of the pool."""
-        labels = self.pool.labels[labeled.to(self.device)]
+        labels = self.ask(labeled)
         if self.validation_is_trained_on:
-            labels = torch.cat([labels, self.validation.labels])
+            labels = torch.cat([labels, self.validation.labels.cpu()])
         return torch.bincount(labels[labels >= 0], minlength=self.num_classes)
 
     def network_to_describe(self, member: int) -> TappedNetwork:
@@ -90,7 +94,8 @@ class Method(ABC):
 
     name : its token in `--methods`. sub, aug : its tokens in the stages' options and in file names.
     notation : the paper's, as math text. cost : per pool image and iteration. pool_labels : whether it sees
-    labels of the pool before it asks for them. ensembles : whether several networks can decide together.
+    labels of the pool before it asks for them. asks_one_by_one : whether what it picks next depends on the
+    label of the pick before. ensembles : whether several networks can decide together.
     extension : not in the paper. scripts : the folder of the scripts that run it, if not the dataset's own.
     length : L of its descriptors, where it has any, otherwise 0.
     """
@@ -108,6 +113,7 @@ class Method(ABC):
     has_scales: ClassVar[bool] = False
     samples_repeatedly: ClassVar[bool] = False  # whether the number K of dropout passes or views matters
     pool_labels: ClassVar[bool] = False
+    asks_one_by_one: ClassVar[bool] = False
     ensembles: ClassVar[bool] = False
     extension: ClassVar[bool] = False
     scripts: ClassVar[str] = ""

@@ -1,4 +1,4 @@
-"""What the paper's methods are compared with: random picks, VAAL, and two later methods."""
+"""What the paper's methods are compared with: random picks, VAAL, and others by one look at each image."""
 
 from __future__ import annotations
 
@@ -112,6 +112,22 @@ class CoreSet(FeatureBaseline):
         features = descriptors.pool[0][:][..., 0].float()
         available = unlabeled_indices(labeled, len(iteration.pool))
         return coreset_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
+
+
+class TypicalPicks(FeatureBaseline):
+    """The most typical image of every cluster that has no label."""
+
+    name, aug = "typiclust", "typiClust"
+    notation, formula = "TypiClust", "most typical of each cluster in features z (arXiv:2202.02794)"
+    cost = "1 forward pass, (1 + b)A distances of length L a few times"
+    color, marker = "#44AA99", "s"
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
+        from fisher_al.method.skactiveml import typiclust_picks  # slow to import, and rarely wanted
+
+        features = descriptors.pool[0][:][..., 0].float()
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        return typiclust_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
 
 
 class Badge(FeatureBaseline):

@@ -25,7 +25,7 @@ from fisher_al.method.descriptors import (
 )
 from fisher_al.method.information import diagonal_information, gaussian_information, trace_correlation
 from fisher_al.method.network import TappedNetwork
-from fisher_al.method.predictions import predict
+from fisher_al.method.predictions import misclassified_validation
 from fisher_al.method.pseudo_labels import (
     most_dependent_label,
     nearest_validation_label,
@@ -52,22 +52,13 @@ class KernelMethod(Method):
 
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         """Match the misclassified validation images; all of them where none is misclassified."""
-        targets = self.targets(iteration)
+        targets = misclassified_validation(iteration)
         return decided_by_main(lambda: self.matches(iteration, labeled, descriptors, targets).candidates)
 
     def largest_similarity(self, widths: Sequence[int]) -> int:
         """That of an image with itself; widths : channels of each scale."""
         parts = 1 if self.compared == 0 else 2
         return parts * sum(width - 1 for width in widths)
-
-    def targets(self, iteration: Iteration) -> Tensor:
-        """Indices of the misclassified validation images; of all where none is."""
-        network, images = iteration.load_network(0), iteration.validation
-        predictions = iteration.validation_predictions
-        if predictions is None:
-            predictions = predict(network, images, iteration.predict_batch_size)
-        misclassified = (predictions.to(images.device) != images.labels).nonzero().squeeze(1)
-        return misclassified.cpu() if len(misclassified) else torch.arange(len(images))
 
     def matches(
         self,

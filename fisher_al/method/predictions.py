@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fisher_al.data.batches import EVALUATION_BATCH_SIZE, shared_batches
 from fisher_al.data.images import Images
 from fisher_al.distributed import gather_rows
+from fisher_al.method.base import Iteration
 
 
 def probabilities_in_blocks(
@@ -33,3 +34,12 @@ def predict_probabilities(
 def predict(network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE) -> Tensor:
     """Predicted class (N,) of every image."""
     return predict_probabilities(network, images, batch_size).argmax(1)
+
+
+def misclassified_validation(iteration: Iteration) -> Tensor:
+    """Indices of the validation images that the network misclassifies; of all where it is right on all."""
+    images, predictions = iteration.validation, iteration.validation_predictions
+    if predictions is None:
+        predictions = predict(iteration.load_network(0), images, iteration.predict_batch_size)
+    misclassified = (predictions.to(images.device) != images.labels).nonzero().squeeze(1)
+    return misclassified.cpu() if len(misclassified) else torch.arange(len(images))

@@ -16,6 +16,7 @@ from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.fisher_kernel import KernelMethod
 from fisher_al.method.linear_head import LinearHead
 from fisher_al.method.network import TappedNetwork
+from fisher_al.method.predictions import misclassified_validation
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
@@ -24,11 +25,11 @@ ROWS_AT_ONCE = 8192
 
 
 def methods_on_features() -> dict[str, Method]:
-    """By name, the methods that neither sample views or dropout, nor see labels of the pool."""
+    """By name, the methods that do without sampling, and without labels of the pool while they pick."""
     return {
         name: method
         for name, method in METHODS.items()
-        if not (method.samples_repeatedly or method.pool_labels or method.scripts)
+        if not (method.samples_repeatedly or method.pool_labels or method.asks_one_by_one or method.scripts)
     }
 
 
@@ -120,4 +121,4 @@ def matches_on_features(
 ) -> Matches:
     """The first `count` matches, none of them among the `unavailable` pool images (n,)."""
     described = descriptors_of(method, iteration, in_memory=False)
-    return method.matches(iteration, unavailable, described, method.targets(iteration), count)
+    return method.matches(iteration, unavailable, described, misclassified_validation(iteration), count)

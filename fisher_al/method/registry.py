@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from fisher_al.method.balanced import BalancedPicks
 from fisher_al.method.base import Method
-from fisher_al.method.baselines import AdversarialPicks, Badge, CoreSet, Entropy, Margin, RandomPicks
+from fisher_al.method.baselines import (
+    AdversarialPicks,
+    Badge,
+    CoreSet,
+    Entropy,
+    Margin,
+    RandomPicks,
+    TypicalPicks,
+)
 from fisher_al.method.fisher_kernel import (
     DiagonalInformation,
     FeatureSimilarity,
@@ -15,6 +23,8 @@ from fisher_al.method.fisher_kernel import (
     TraceCorrelation,
     TrueLabel,
 )
+from fisher_al.method.separation import Direct, Galaxy
+from fisher_al.method.submodular import Similar
 from fisher_al.method.uncertainty import MeanDeviation, MutualInformation, PredictiveEntropy, VariationRatio
 
 # Colours are told apart by colour-blind readers (Okabe and Ito; Tol), markers in grey.
@@ -25,6 +35,7 @@ METHODS: dict[str, Method] = {
         *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
         *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
+        *(TypicalPicks(), Similar(), Galaxy(), Direct()),
     )
 }
 
@@ -36,7 +47,7 @@ def methods_table() -> list[list[str]]:
             f"`{method.name}/L`" if method.has_scales else f"`{method.name}`",
             method.notation + (" (not in the paper)" if method.extension else ""),
             method.formula,
-            "yes" if method.pool_labels else "no",
+            "of its picks, one by one" if method.asks_one_by_one else "yes" if method.pool_labels else "no",
             method.cost,
         ]
         for method in METHODS.values()

@@ -1,11 +1,15 @@
-"""Core-set and BADGE, which are no part of the paper: as scikit-activeml has them, on the same features."""
+"""Core-set, TypiClust and BADGE, which are no part of the paper: as scikit-activeml has them, on features."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch.nn.functional as F
 from skactiveml.base import SkactivemlClassifier
-from skactiveml.pool import Badge, CoreSet
+from skactiveml.pool import Badge, CoreSet, TypiClust
 from torch import Tensor
+
+# Neighbours whose mean distance says how typical an image is, as in TypiClust's own code.
+TYPICAL_NEIGHBOURS = 20
 
 
 def coreset_picks(features: Tensor, labeled: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
@@ -13,9 +17,25 @@ def coreset_picks(features: Tensor, labeled: Tensor, available: Tensor, budget: 
 
     labeled, available : indices into the pool; returns `budget` indices out of `available`.
     """
+    return _picks_by_features(CoreSet(random_state=seed % 2**32), features, labeled, available, budget)
+
+
+def typiclust_picks(features: Tensor, labeled: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
+    """The most typical image of each cluster of features (N, L) that has no label, the largest one first.
+
+    There are as many clusters as labels in the end, of features of length 1; typical is what has a small mean
+    distance to its neighbours (arXiv:2202.02794). labeled, available : indices
+    into the pool; returns `budget` indices out of `available`.
+    """
+    strategy = TypiClust(random_state=seed % 2**32, k=TYPICAL_NEIGHBOURS)
+    return _picks_by_features(strategy, F.normalize(features), labeled, available, budget)
+
+
+def _picks_by_features(
+    strategy: CoreSet | TypiClust, features: Tensor, labeled: Tensor, available: Tensor, budget: int
+) -> Tensor:
     y = np.full(len(features), np.nan)
     y[labeled.numpy()] = 0  # only which images are labeled counts
-    strategy = CoreSet(random_state=seed % 2**32)
     picks = strategy.query(features.numpy(), y, candidates=available.numpy(), batch_size=budget)
     return available.new_tensor(picks)
 

@@ -1,0 +1,110 @@
+"""SIMILAR: pool images that together stand for the misclassified validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fisher_al.data.batches import shared_batches
+from fisher_al.data.images import Images
+from fisher_al.distributed import decided_by_main, gather_rows
+from fisher_al.method.acquisition import unlabeled_indices
+from fisher_al.method.base import Descriptors, Iteration, Method
+from fisher_al.method.network import TappedNetwork
+from fisher_al.method.predictions import misclassified_validation
+
+# Candidates whose similarity to all targets is in memory at once, and of those that look best after a pick.
+AT_ONCE, LOOKED_AT = 1024, 64
+
+
+class Similar(Method):
+    """Greedy maximisation of FL2MI, the mutual information of facility location, with the targets as query.
+
+    How similar two images are is the cosine of their gradients of the loss in the last layer, for the label
+    of a validation image and the class that the network predicts of a pool image. Negative ones count as 0.
+    """
+
+    name = aug = "similar"
+    notation, formula = "SIMILAR, FL2MI", "facility location of the targets, greedily (arXiv:2107.00717)"
+    cost = "1 forward pass, V products of lengths C and the last layer's"
+    color, marker, extension = "#CC6677", "D", True
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
+        network, size = iteration.load_network(0), iteration.predict_batch_size
+        residuals, inputs = last_layer(network, iteration.validation, size)
+        targets = misclassified_validation(iteration)
+        residuals -= F.one_hot(iteration.validation.labels, iteration.num_classes)
+        query = gradient_directions(residuals[targets], inputs[targets])
+        residuals, inputs = last_layer(network, iteration.pool, size)
+        residuals -= F.one_hot(residuals.argmax(1), iteration.num_classes)
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        pool = gradient_directions(residuals, inputs)
+
+        def similarity(some: Tensor) -> Tensor:
+            rows = available[some].to(iteration.device)
+            return (query[0] @ pool[0][rows].T).mul_(query[1] @ pool[1][rows].T).clamp_min_(0)
+
+        count, budget = len(available), iteration.budget
+        picks = decided_by_main(lambda: greedy_mutual_information(similarity, count, budget))
+        return available[picks]
+
+
+def last_layer(network: TappedNetwork, images: Images, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Softmax (N, C), and what the classification layer sees (N, width)."""
+    seen: list[Tensor] = []
+    hook = network.get_submodule(network.head).register_forward_pre_hook(lambda _, given: seen.append(*given))
+    network.eval()
+    blocks = []
+    for chunk, inputs, _ in shared_batches(images, batch_size):
+        with torch.inference_mode():
+            probabilities = network(inputs).softmax(1)
+            block = torch.cat([probabilities, seen.pop().flatten(1)], 1)
+        blocks.append(gather_rows(block, batch_size, len(chunk)))
+    hook.remove()
+    classes = probabilities.shape[1]
+    rows = torch.cat(blocks)
+    return rows[:, :classes].clone(), rows[:, classes:].clone()
+
+
+def gradient_directions(residuals: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of length 1, (n, C) and (n, width + 1): products of both give the cosine of two gradients.
+
+    residuals : (n, C), softmax less label; inputs : (n, width) of the last layer, whose bias sees a 1.
+    """
+    return F.normalize(residuals, eps=1e-30), F.normalize(F.pad(inputs, (0, 1), value=1.0))
+
+
+def greedy_mutual_information(
+    similarity: Callable[[Tensor], Tensor], count: int, budget: int, weight: float = 1.0
+) -> Tensor:
+    """`budget` of `count` candidates, each the first of those that add most to FL2MI with the ones before.
+
+    FL2MI is the sum over targets of the largest similarity to a pick, and `weight` times the sum over picks
+    of the largest similarity to a target (Kothawade et al., arXiv:2107.00717, table 1). `similarity` gives
+    that of all targets, at least 0, to some candidates: (M, n). As what a candidate adds can only become
+    less, what it added before is a bound, and only those with the largest bounds are looked at again.
+    """
+    own, bound = torch.empty(count, dtype=torch.double), torch.empty(count, dtype=torch.double)
+    for rows in torch.arange(count).split(AT_ONCE):
+        block = similarity(rows)
+        own[rows] = weight * block.amax(0).double().cpu()
+        bound[rows] = block.sum(0, dtype=torch.double).cpu() + own[rows]
+    covered = torch.zeros_like(block[:, :1])  # of each target, the largest similarity to a pick
+    picks: list[int] = []
+    is_fresh = torch.ones(count, dtype=torch.bool)
+    while len(picks) < budget:
+        best = int(bound.argmax())
+        if is_fresh[best]:
+            picks.append(best)
+            covered = torch.maximum(covered, similarity(torch.tensor([best])))
+            bound[best] = -torch.inf
+            is_fresh = torch.zeros(count, dtype=torch.bool)
+        else:
+            rows = bound.topk(min(LOOKED_AT, count)).indices
+            gains = (similarity(rows) - covered).clamp_min_(0).sum(0, dtype=torch.double)
+            bound[rows], is_fresh[rows] = gains.cpu() + own[rows], True
+            bound[picks] = -torch.inf
+    return torch.tensor(picks)
