@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import torch
 
 from fisher_al.data.batches import default_evaluation_batch_size, most_images_at_once
 from fisher_al.data.images import Data
-from fisher_al.experiment import Experiment
+from fisher_al.data.pools import some_of_each_class
+from fisher_al.errors import UserError
+from fisher_al.experiment import Experiment, Variant
 from fisher_al.files.layout import Layout
 from fisher_al.method.base import Iteration, Method
 from fisher_al.method.network import TappedNetwork, seeded_network
-from fisher_al.seeds import derive_seed
+from fisher_al.seeds import derive_generator, derive_seed
 from fisher_al.training.checkpoints import load_checkpoint, load_weights
 from fisher_al.training.schedule import Schedule
 
@@ -38,12 +40,16 @@ class Chain:
     test_batch_size: int
     seed: int
     device: str
+    variant: Variant
 
     @classmethod
     def by_protocol(
         cls, experiment: Experiment, layout: Layout, method: Method, device: str = "cpu", **changes: Any
     ) -> Chain:
-        """The chain as the experiment's protocol has it, apart from `changes` of single fields."""
+        """The chain as the experiment's protocol has it, apart from `changes` of single fields.
+
+        Raises: UserError if the epoch to keep would be chosen by images that are learned.
+        """
         settings: dict[str, Any] = {
             "training": experiment.training,
             "iterations": experiment.iterations,
@@ -52,8 +58,18 @@ class Chain:
             "gen_batch_size": GEN_BATCH_SIZE,
             "test_batch_size": default_evaluation_batch_size(device, experiment.source.image_shape),
             "seed": 0,
+            "variant": Variant(),
         }
-        return cls(experiment, layout, method, device=device, **(settings | changes))
+        settings |= changes
+        if method.asks_nothing:
+            settings["budget"] = 0
+        layout = replace(layout, variant=settings["variant"].folder)
+        chain = cls(experiment, layout, method, device=device, **settings)
+        if chain.trains_on_validation and chain.variant.keep == "validation":
+            raise UserError(
+                f"--keep validation: {chain.curve_name} learns these images; choose --keep last, or best"
+            )
+        return chain
 
     @property
     def name(self) -> str:
@@ -61,9 +77,22 @@ class Chain:
 
     @property
     def curve_name(self) -> str:
-        """The method, with what else distinguishes curves: ensemble size and start."""
+        """The method, with what else distinguishes curves: ensemble size, start, use of validation images."""
         ensemble = f" E={self.layout.ensemble_size}" if self.layout.ensemble_size > 1 else ""
-        return f"{self.method.token}{ensemble}{'' if self.layout.pretrained else ' random init'}"
+        start = "" if self.layout.pretrained else " random init"
+        return f"{self.method.token}{ensemble}{start}{self.validation_use}"
+
+    @property
+    def validation_use(self) -> str:
+        """How many validation images the method has, and whether it trains on them, where a variant says."""
+        per_class, trained = self.variant.validation_images, self.variant.train_on_validation
+        size = "" if per_class is None else f" V={per_class * self.experiment.num_classes}"
+        return size + (" trained on V" if trained and not self.method.asks_nothing else "")
+
+    @property
+    def trains_on_validation(self) -> bool:
+        """Whether networks learn the labels of the validation images."""
+        return self.variant.train_on_validation or self.method.asks_nothing
 
     @property
     def members(self) -> range:
@@ -89,7 +118,7 @@ class Chain:
     def settings(self) -> dict[str, Any]:
         """What a checkpoint records, so that results of other settings are not taken for this chain's."""
         settings: dict[str, Any] = {"seed": self.seed, "augment_size": self.budget, **asdict(self.training)}
-        settings |= self.experiment.source.input_settings
+        settings |= self.experiment.source.input_settings | self.variant.settings
         if self.method.has_scales:
             settings |= self.experiment.source.descriptor_settings
         ensemble_size = self.layout.ensemble_size
@@ -100,7 +129,22 @@ class Chain:
         return self.experiment.source.pool_path(self.layout)
 
     def load_data(self) -> Data:
-        return self.experiment.source.load(self.layout, self.device)
+        """The sets of the run, of the validation images those that the variant leaves.
+
+        Raises: UserError if a class has not as many, or if networks would learn what they are tested on.
+        """
+        data = self.experiment.source.load(self.layout, self.device)
+        if self.trains_on_validation and data.validation is data.test:
+            raise UserError(
+                f"{self.name}: its validation images are the test images, and no network may learn these; "
+                "give --holdout"
+            )
+        per_class = self.variant.validation_images
+        if per_class is None:
+            return data
+        generator = derive_generator(self.seed, self.layout.run, "validation images")
+        chosen = some_of_each_class(data.validation.labels.cpu(), per_class, generator)
+        return replace(data, validation=data.validation.subset(chosen))
 
     def model_path(self, batch: int, member: int) -> Path:
         """Checkpoint of the model that iteration `batch` starts from."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from fisher_al.data.source import ImageSource
 from fisher_al.errors import UserError
@@ -12,18 +13,61 @@ from fisher_al.method.network import TappedNetwork
 from fisher_al.method.registry import METHODS
 from fisher_al.training.schedule import Schedule
 
+# Which epoch of an iteration the next one starts from.
+KEPT_EPOCHS = ("best", "validation", "last")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How chains depart from the paper's protocol; by default not at all.
+
+    validation_images : how many of each class the methods have; None: all. train_on_validation : whether the
+    networks learn their labels, too. keep : which epoch the next iteration starts from: the one best on test
+    (as published), best on validation, or the last.
+    """
+
+    validation_images: int | None = None
+    train_on_validation: bool = False
+    keep: str = KEPT_EPOCHS[0]
+
+    @classmethod
+    def recorded_in(cls, settings: Mapping[str, Any]) -> Variant:
+        """The variant that recorded settings tell of; what cannot be one counts as not said."""
+        per_class, trained, keep = (settings.get(own.name, own.default) for own in fields(cls))
+        return cls(
+            per_class if type(per_class) is int and per_class > 0 else None,
+            trained is True,
+            keep if keep in KEPT_EPOCHS else KEPT_EPOCHS[0],
+        )
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its chains, within the run's; empty if there are no departures."""
+        parts = [f"val_{self.validation_images}"] if self.validation_images else []
+        parts += ["trained_on_val"] if self.train_on_validation else []
+        parts += [f"keep_{self.keep}"] if self.keep != KEPT_EPOCHS[0] else []
+        return "_".join(parts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What checkpoints record: the departures alone."""
+        return {own.name: value for own in fields(self) if (value := getattr(self, own.name)) != own.default}
+
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """One of the paper's figures: a pool, the curves on it, and what its annotation claims.
+    """A figure of the paper, or one beyond it: a pool, the curves on it, and what its annotation claims.
 
     curves : as results tables name them, for instance `gradFmap/80`, `varMC E=4`, `gradFmap/80 random init`.
     claim : a curve, another one, and the accuracy (percent) at which the first saves labels over the second.
+    keep : the epoch that the next iteration starts from. metrics : which accuracies are shown, side by side.
     """
 
     imbalance_ratio: float
     curves: tuple[str, ...]
     claim: tuple[str, str, float]
+    keep: str = KEPT_EPOCHS[0]
+    metrics: tuple[str, ...] = ("best",)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The MNIST protocol of the paper, and one sized for scikit-learn's digits."""
+"""The MNIST protocol of the paper, the same for Fashion-MNIST, and one sized for scikit-learn's digits."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,12 @@ def _read_mnist(folder: Path) -> RawSplits:
     return read_mnist(folder)
 
 
+def _read_fashion_mnist(folder: Path) -> RawSplits:
+    from mnist.custom_datasets.mnist import read_fashion_mnist
+
+    return read_fashion_mnist(folder)
+
+
 def _read_digits(folder: Path) -> RawSplits:
     from mnist.custom_datasets.digits import read_digits
 
@@ -26,6 +32,18 @@ def _read_digits(folder: Path) -> RawSplits:
 # The curves of the paper's MNIST figures (a) and, beside VAAL's, (b).
 COMPARED = (
     *("random", "varMC", "varMC E=4", "none/20", "gradAbl/20", "grad/20", "gradFmap/20", "gradFmap/80"),
+)
+
+# What later methods are compared with, without test images in the loop.
+LATER = PaperFigure(
+    100,
+    (
+        *("random", "margin", "badge/80", "typiclust/80", "similar", "galaxy", "direct", "none/80"),
+        *("gradFmap/80", "gradAbl/80"),
+    ),
+    ("gradFmap/80", "margin", 88),
+    keep="last",
+    metrics=("last", "val", "best"),
 )
 
 IMAGES = MemorySource(
@@ -70,6 +88,7 @@ MNIST = Experiment(
             ),
             ("gradFmap/80", "gradFmap/80 random init", 88),
         ),
+        "later": LATER,
     },
 )
 
@@ -85,4 +104,9 @@ DIGITS = replace(
     figures={},
 )
 
-DATASETS = Datasets({"MNIST": MNIST, "DIGITS": DIGITS})
+# Unchanged down to the mean and deviation of the inputs.
+FASHION_MNIST = replace(
+    MNIST, source=replace(IMAGES, name="FashionMNIST", read=_read_fashion_mnist), figures={"later": LATER}
+)
+
+DATASETS = Datasets({"MNIST": MNIST, "FashionMNIST": FASHION_MNIST, "DIGITS": DIGITS})

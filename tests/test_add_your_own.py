@@ -82,17 +82,17 @@ def test_a_data_set(tmp_path, monkeypatch):
             self.data = raw.train_images if train else raw.test_images
             self.targets = raw.train_labels if train else raw.test_labels
 
-    names = {"FashionMNIST": OfDigits, "RawSplits": RawSplits, "replace": replace, "Datasets": Datasets}
+    names = {"KMNIST": OfDigits, "RawSplits": RawSplits, "replace": replace, "Datasets": Datasets}
     names |= {name: getattr(mnist.experiment, name) for name in ("MNIST", "DIGITS", "IMAGES")}
-    fashion = run(DATA, **names)
-    signature(torchvision.datasets.FashionMNIST).bind("folder", True, download=True)
-    small = replace(fashion.FASHION.source, validation_per_class=30, pool_size=1000)
+    kuzushiji = run(DATA, **names)
+    signature(torchvision.datasets.KMNIST).bind("folder", True, download=True)
+    small = replace(kuzushiji.KUZUSHIJI.source, validation_per_class=30, pool_size=1000)
     # in this process: others would not find what was executed here instead of imported
-    here = replace(fashion.FASHION, source=small, one_core_per_chain=False)
-    protocols = fashion.DATASETS.experiments | {"FashionMNIST": here}
-    options = ("--dataset", "FashionMNIST")
+    here = replace(kuzushiji.KUZUSHIJI, source=small, one_core_per_chain=False)
+    protocols = kuzushiji.DATASETS.experiments | {"KMNIST": here}
+    options = ("--dataset", "KMNIST")
     out = iterations_of(tmp_path, "gradFmap/80", *options, datasets=Datasets(protocols))
-    assert "FashionMNIST, ir 10" in out
+    assert "KMNIST, ir 10" in out
 
 
 def test_a_network(tmp_path):

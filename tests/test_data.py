@@ -1,19 +1,23 @@
 """Data: what the network is shown, and reading MNIST's own files."""
 
 import gzip
+import hashlib
 import shutil
+import struct
 
+import numpy as np
 import pytest
 import torch
 from conftest import MNIST_RAW, needs_mnist, snapshot
 from torchvision import datasets, transforms
 
+import mnist.custom_datasets.mnist
 from fisher_al.data import images as images_module
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
 from mnist.custom_datasets.digits import read_digits
-from mnist.custom_datasets.mnist import IDX_MD5, read_mnist
+from mnist.custom_datasets.mnist import FASHION_MD5, MNIST_MD5, read_fashion_mnist, read_mnist
 from mnist.experiment import DIGITS, MNIST
 
 
@@ -45,14 +49,16 @@ def test_digits_are_real_and_disjoint(tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    for dataset in (datasets.MNIST, datasets.FashionMNIST):
+        monkeypatch.setattr(dataset, "mirrors", ["http://127.0.0.1:9/"])
 
 
 @pytest.mark.usefixtures("no_network")
-def test_no_data_and_no_network_names_the_folder_and_the_files(tmp_path):
-    with pytest.raises(UserError, match=r"MNIST/raw: no complete MNIST.*train-images-idx3-ubyte\.gz"):
-        read_mnist(tmp_path / "MNIST")
-    assert not any((tmp_path / "MNIST").iterdir())
+@pytest.mark.parametrize(("name", "read"), [("MNIST", read_mnist), ("FashionMNIST", read_fashion_mnist)])
+def test_no_data_and_no_network_names_the_folder_and_the_files(tmp_path, name, read):
+    with pytest.raises(UserError, match=rf"{name}/raw: no complete {name} .*train-images-idx3-ubyte\.gz"):
+        read(tmp_path / name)
+    assert not any((tmp_path / name).iterdir())
 
 
 def broken_files():
@@ -74,11 +80,31 @@ def test_broken_idx_file_is_named_and_left_alone(tmp_path, kind, suffix):
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
 
 
+@pytest.mark.usefixtures("no_network")
+def test_fashion_mnist_is_read_from_idx_files_of_its_own_checksums(tmp_path, monkeypatch):
+    (tmp_path / "raw").mkdir()
+    pixels = np.random.default_rng(0).integers(256, size=(12, 28, 28), dtype=np.uint8)
+    checksums = {}
+    for name in FASHION_MD5:
+        is_images = "images" in name
+        array = pixels if is_images else np.arange(12, dtype=np.uint8) % 10
+        header = struct.pack(f">BBBB{array.ndim}i", 0, 0, 8, array.ndim, *array.shape)
+        content = header + array.tobytes()
+        checksums[name] = hashlib.md5(content).hexdigest()
+        (tmp_path / "raw" / f"{name}.gz").write_bytes(gzip.compress(content))
+    with pytest.raises(UserError, match="truncated or altered"):
+        read_fashion_mnist(tmp_path)
+    monkeypatch.setattr(mnist.custom_datasets.mnist, "FASHION_MD5", checksums)
+    raw = read_fashion_mnist(tmp_path)
+    assert np.array_equal(raw.train_images.numpy(), pixels)
+    assert raw.test_labels.tolist() == [*range(10), 0, 1]
+
+
 @needs_mnist
 @pytest.mark.usefixtures("no_network")
 def test_mnist_is_read_packed_or_not(tmp_path):
     (tmp_path / "raw").mkdir()
-    for name in IDX_MD5:
+    for name in MNIST_MD5:
         shutil.copy(MNIST_RAW / f"{name}.gz", tmp_path / "raw")
     packed = read_mnist(tmp_path)
     for path in (tmp_path / "raw").iterdir():

@@ -29,7 +29,7 @@ def recorded(name: str) -> dict:
 
 
 def recorded_curves(figure: str) -> dict[str, Curve]:
-    curves, _ = read_json(ROOT / "images" / f"mnist-{figure}.json", experiment=MNIST)
+    [curves] = read_json(ROOT / "images" / f"mnist-{figure}.json", experiment=MNIST).values()
     return {curve.chain.curve_name: curve for curve in curves}
 
 

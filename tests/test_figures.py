@@ -47,7 +47,7 @@ def test_runs_of_several_files_are_drawn_together(folder):
     files[2].write_text(json.dumps(corrected))
     outcome = call("run_plot.py", "--data", *files, "--out", folder / "all")
     assert outcome.code == 0, outcome.err
-    curves, _ = read_json(folder / "all" / "mnist-fig2.json", experiment=MNIST)
+    [curves] = read_json(folder / "all" / "mnist-fig2.json", experiment=MNIST).values()
     assert [curve.chain.curve_name for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
     assert all(curve.runs == ("run0", "run1") for curve in curves)
     assert curves[0].values.tolist() == [[50, 55, 58], [1.5, 56, 59]]
@@ -64,10 +64,30 @@ def test_runs_of_several_files_are_drawn_together(folder):
     assert "corrected.json: random with epochs 50, elsewhere 5" in outcome.err
     first["metric"] = "last"
     files[0].write_text(json.dumps(first))
-    outcome = call("run_plot.py", "--data", files[1], files[0], "--out", folder / "mixed")
-    assert outcome.code == 2
-    assert f"{files[0]}: its accuracies are last, those of {files[1]} best" in outcome.err
     assert not (folder / "mixed").exists()
+    outcome = call("run_plot.py", "--data", files[1], files[0], "--out", folder / "panels")
+    assert outcome.code == 0, outcome.err
+    assert "test accuracy of the last epoch, %" in outcome.out
+    names = {path.name for path in (folder / "panels").iterdir()}
+    assert names >= {"mnist-fig2.png", "mnist-fig2_best.csv", "mnist-fig2_last.csv"}
+
+
+def test_metrics_are_drawn_side_by_side_and_again_from_their_data(folder):
+    options = ("--methods", "random", "varMC", "-ir", 100, "--run-stop", 2, "--iterations", 3)
+    out = folder / "out"
+    metrics = ("--metric", "last", "best")
+    assert call("run_plot.py", *options, "--datadir", folder, "--out", out, *metrics).code == 0
+    stem = "MNIST_ir_100_last_best"
+    files = [out / f"{stem}_{metric}.json" for metric in metrics[1:]]
+    by_metric = read_json(*files, experiment=MNIST)
+    assert list(by_metric) == ["last", "best"]
+    assert by_metric["best"][0].values[:, 0].tolist() == [50, 51]
+    again = folder / "again"
+    assert call("run_plot.py", "--data", *files, "--out", again).code == 0
+    assert {path.name for path in again.iterdir()} == {
+        *(f"{stem}.png", f"{stem}.pdf", f"{stem}_last.csv", f"{stem}_best.csv")
+    }
+    assert np.array_equal(*(matplotlib.image.imread(at / f"{stem}.png") for at in (again, out)))
 
 
 def test_a_figure_of_the_paper_and_again_from_its_data(folder):
@@ -86,7 +106,7 @@ def test_a_figure_of_the_paper_and_again_from_its_data(folder):
     assert "missing: none/20: run0, run1" in outcome.out
     assert matplotlib.image.imread(figures / "mnist-fig2.png")[..., :3].std() > 0.05
 
-    curves, metric = read_json(figures / "mnist-fig2.json", experiment=MNIST)
+    [(metric, curves)] = read_json(figures / "mnist-fig2.json", experiment=MNIST).items()
     assert metric == "best"
     assert [curve.chain.curve_name for curve in curves] == ["random", "varMC", "varMC E=4", "gradFmap/80"]
     assert curves[3].values.tolist() == [[70, 89, 92], [71, 90, 93]]

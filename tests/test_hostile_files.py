@@ -21,7 +21,7 @@ from fisher_al.data import folder_source
 from fisher_al.errors import UserError
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
-from mnist.custom_datasets.mnist import IDX_MD5
+from mnist.custom_datasets.mnist import MNIST_MD5
 from mnist.experiment import DIGITS
 from svhn.custom_datasets.svhn import read_svhn
 
@@ -102,12 +102,12 @@ def test_any_checkpoint_of_vaal(finished, data):
 
 
 @examples(20, "IDX files")
-@given(name=st.sampled_from(sorted(IDX_MD5)), packed=st.booleans(), content=st.binary(max_size=60))
+@given(name=st.sampled_from(sorted(MNIST_MD5)), packed=st.booleans(), content=st.binary(max_size=60))
 def test_any_idx_file(tmp_path_factory, name, packed, content):
     folder = tmp_path_factory.mktemp("idx")
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for other in IDX_MD5:
+    for other in MNIST_MD5:
         (raw / other).write_bytes(b"\0\0\x08\x03")
     (raw / name).unlink()
     (raw / f"{name}{'.gz' * packed}").write_bytes((b"\x1f\x8b\x08" * packed) + content)

@@ -44,6 +44,7 @@ MNIST = Protocol(batch_size=25, vae_width=64, discriminator_width=256)
 # By the names that --dataset takes; for others, the defaults.
 PROTOCOLS = {
     "MNIST": MNIST,
+    "FashionMNIST": MNIST,
     "DIGITS": replace(
         MNIST, train_iterations=200, learning_rate=2e-3, vae_width=8, discriminator_width=64, latent=8
     ),

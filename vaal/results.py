@@ -30,12 +30,13 @@ def main(arguments: Sequence[str]) -> None:
         without=datasets.reading + datasets.describing,
     )
     chains = make_chains(experiment, options, chosen_curves(experiment, options.unsupervised))
-    curves = collect_curves(chains, options.metric)
-    present = [curve for curve in curves if curve.counts.any()]
+    metrics = options.metric or ("best",)
+    curves = [(metric, curve) for metric in metrics for curve in collect_curves(chains, metric)]
+    present = [(metric, curve) for metric, curve in curves if curve.counts.any()]
     if not present:
         raise UserError(f"{options.data_folder(experiment.name)}: no results of these runs; run run.py first")
-    for curve in present:
-        print_results([curve])
+    for metric, curve in present:
+        print_results([curve], metric)
         rows = [[run, *map("{:.2f}".format, row)] for run, row in zip(curve.runs, curve.values, strict=True)]
         header = [name for name in results_header([curve]) if name != "method"]
         print("\n" + tabulate(rows, headers=header, disable_numparse=True))

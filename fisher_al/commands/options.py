@@ -29,7 +29,7 @@ from fisher_al.commands.parsing import (
     worker_count,
 )
 from fisher_al.data.loaders import LOADERS
-from fisher_al.experiment import Experiment
+from fisher_al.experiment import KEPT_EPOCHS, Experiment, Variant
 from fisher_al.training.schedule import Schedule
 
 HIDDEN = {"help": argparse.SUPPRESS}
@@ -133,7 +133,8 @@ class MethodsOptions:
     )
     figure: str | None = option(
         "--figure",
-        help="the curves of one of the paper's figures, e.g. fig2: defaults of --methods, -ir, -ens, -unsup",
+        help="one of the paper's figures, e.g. fig2, or later: defaults of --methods, -ir, -ens, -unsup, "
+        "--keep",
     )
 
 
@@ -152,12 +153,36 @@ class StartsOptions:
 
 
 @dataclass(frozen=True)
+class VariantOptions:
+    """departures from the paper's protocol, whose chains have a folder of their own in the run's"""
+
+    validation_images: int | None = option(
+        *("--validation-images",),
+        type=count,
+        help="validation images of each class that methods have (default: all)",
+    )
+    train_on_validation: bool = switch(
+        "--train-on-validation", "networks learn them too; targets are those wrong under cross-fitting"
+    )
+    keep: str | None = option(
+        "--keep",
+        choices=KEPT_EPOCHS,
+        help="epoch that the next iteration starts from: best on test or validation, or the last "
+        "(default: best, as published, or the figure's)",
+    )
+
+    def variant(self, keep: str = KEPT_EPOCHS[0]) -> Variant:
+        """What chains do otherwise; keep : the epoch, where the options do not say."""
+        return Variant(self.validation_images, self.train_on_validation, self.keep or keep)
+
+
+@dataclass(frozen=True)
 class PoolsOptions(BudgetOptions, RunsOptions, DataOptions):
     """Which runs and pools, for scripts that handle many chains."""
 
 
 @dataclass(frozen=True)
-class CampaignOptions(SamplingOptions, StartsOptions, MethodsOptions, PoolsOptions):
+class CampaignOptions(VariantOptions, SamplingOptions, StartsOptions, MethodsOptions, PoolsOptions):
     """The same with the methods."""
 
 

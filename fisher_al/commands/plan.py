@@ -147,5 +147,7 @@ def campaign_chains(
     experiment: Experiment, options: CampaignOptions, device: str = "cpu", **changes: Any
 ) -> list[Chain]:
     """The chains of all curves that the options ask for."""
+    figure = chosen_figure(experiment, options)
+    changes |= {"variant": options.variant(figure.keep) if figure else options.variant()}
     changes |= {"mc_samples": options.sample_steps or experiment.mc_samples}
     return make_chains(experiment, options, chosen_curves(experiment, options), device, **changes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
+from fisher_al.chain import Chain
 from fisher_al.commands.options import CampaignOptions, DrawingOptions
 from fisher_al.commands.parsing import option, percentage, switch
 from fisher_al.commands.plan import campaign_chains, chosen_figure
@@ -28,18 +29,19 @@ from fisher_al.results.comparison import (
 from fisher_al.results.cost import COST_HEADER, collect_costs, cost_table, write_costs
 from fisher_al.results.curve_files import read_json, write_csv, write_json
 from fisher_al.results.curves import METRICS, Curve, collect_curves, print_results, results_header
-from fisher_al.results.plotting import Saving, plot_costs, plot_curves
+from fisher_al.results.plotting import Saving, plot_costs, plot_curves, plot_metrics
 
 
 @dataclass(frozen=True)
 class MetricOptions:
     """accuracy"""
 
-    metric: str = option(
+    metric: tuple[str, ...] | None = option(
         "--metric",
         choices=list(METRICS),
-        default="best",
-        help="accuracy of the epoch that is best on test (the paper's), last, or best on validation",
+        nargs="+",
+        help="accuracy of the epoch that is best on test (the paper's), last, or best on validation; several "
+        "are shown side by side (default: best, or the figure's)",
     )
 
 
@@ -76,15 +78,23 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     if options.cost:
         _draw_costs(experiment, options)
         return
-    curves, metric = _find_curves(experiment, options)
+    by_metric = _find_curves(experiment, options)
     folder = options.out or options.data_folder(experiment.name) / "figures"
-    for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):
-        chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
-        print_results(chosen)
-        present = [curve for curve in chosen if curve.counts.any()]
-        if present:
-            _compare(present, options)
-            _write(present, folder / _figure_name(experiment, ratio, options), experiment, options, metric)
+    for ratio in _ratios(curve.chain for curves in by_metric.values() for curve in curves):
+        panels = {}
+        for metric, curves in by_metric.items():
+            chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
+            print_results(chosen, metric)
+            if present := [curve for curve in chosen if curve.counts.any()]:
+                _compare(present, options)
+                panels[metric] = present
+        if panels:
+            name = _figure_name(experiment, ratio, options, list(panels))
+            _write(panels, folder / name, experiment, options)
+
+
+def _ratios(chains: Iterable[Chain]) -> list[float]:
+    return list(dict.fromkeys(chain.layout.imbalance_ratio for chain in chains))
 
 
 def _draw_costs(experiment: Experiment, options: PlotOptions) -> None:
@@ -95,7 +105,7 @@ def _draw_costs(experiment: Experiment, options: PlotOptions) -> None:
     if not costs:
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no logs of these runs; run run.py first, which writes them")
-    for ratio in dict.fromkeys(cost.chain.layout.imbalance_ratio for cost in costs):
+    for ratio in _ratios(cost.chain for cost in costs):
         chosen = [cost for cost in costs if cost.chain.layout.imbalance_ratio == ratio]
         print(f"\n{experiment.name}, ir {format_ratio(ratio)}: seconds of an iteration, mean over runs")
         print(tabulate(cost_table(chosen), headers=COST_HEADER, disable_numparse=True))
@@ -108,18 +118,19 @@ def _draw_costs(experiment: Experiment, options: PlotOptions) -> None:
         print("\nfigure and numbers:", *paths, sep="\n  ")
 
 
-def _find_curves(experiment: Experiment, options: PlotOptions) -> tuple[list[Curve], str]:
-    """The curves to draw, and which accuracy they show."""
-    metric = options.metric
-    if options.data is None:
-        curves = collect_curves(campaign_chains(experiment, options), metric)
+def _find_curves(experiment: Experiment, options: PlotOptions) -> dict[str, list[Curve]]:
+    """The curves to draw, by which accuracy they show."""
+    figure = chosen_figure(experiment, options)  # an unknown one is an error before anything is read
+    if options.data is not None:
+        by_metric = read_json(*options.data, experiment=experiment)
     else:
-        chosen_figure(experiment, options)  # an unknown one is an error before anything is read
-        curves, metric = read_json(*options.data, experiment=experiment)
-    if not any(curve.counts.any() for curve in curves):
+        chains = campaign_chains(experiment, options)
+        metrics = options.metric or (figure.metrics if figure else ("best",))
+        by_metric = {metric: collect_curves(chains, metric) for metric in dict.fromkeys(metrics)}
+    if not any(curve.counts.any() for curves in by_metric.values() for curve in curves):
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no results of these runs; run run.py first")
-    return curves, metric
+    return by_metric
 
 
 def _compare(curves: Sequence[Curve], options: PlotOptions) -> None:
@@ -154,18 +165,26 @@ def _default_reference(curves: Sequence[Curve]) -> Curve:
 
 
 def _write(
-    curves: Sequence[Curve], stem: Path, experiment: Experiment, options: PlotOptions, metric: str
+    panels: Mapping[str, Sequence[Curve]], stem: Path, experiment: Experiment, options: PlotOptions
 ) -> None:
-    paths = {suffix: Path(f"{stem}.{suffix}") for suffix in ("png", "pdf", "csv", "json")}
-    saving = _claimed_saving(curves, chosen_figure(experiment, options))
-    if options.data is not None and len(options.data) == 1:
-        del paths["json"]
-    with sole_writer(paths.values()):
-        plot_curves(curves, [paths["png"], paths["pdf"]], options.compare_paper, saving)
-        write_csv(curves, paths["csv"])
-        if "json" in paths:
-            write_json(curves, metric, paths["json"])
-    print("\nfigure and numbers:", *paths.values(), sep="\n  ")
+    """The figure, and the numbers of each of its panels."""
+    drawn = [Path(f"{stem}.{suffix}") for suffix in ("png", "pdf")]
+    numbers = {metric: Path(f"{stem}_{metric}" if len(panels) > 1 else stem) for metric in panels}
+    is_copy = options.data is not None and len(options.data) == len(panels)
+    suffixes = ("csv",) if is_copy else ("csv", "json")
+    written = [Path(f"{name}.{suffix}") for name in numbers.values() for suffix in suffixes]
+    with sole_writer([*drawn, *written]):
+        if len(panels) > 1:
+            plot_metrics(panels, drawn)
+        else:
+            [curves] = panels.values()
+            saving = _claimed_saving(curves, chosen_figure(experiment, options))
+            plot_curves(curves, drawn, options.compare_paper, saving)
+        for metric, name in numbers.items():
+            write_csv(panels[metric], Path(f"{name}.csv"))
+            if not is_copy:
+                write_json(panels[metric], metric, Path(f"{name}.json"))
+    print("\nfigure and numbers:", *drawn, *written, sep="\n  ")
 
 
 def _claimed_saving(curves: Sequence[Curve], figure: PaperFigure | None) -> Saving | None:
@@ -181,9 +200,12 @@ def _claimed_saving(curves: Sequence[Curve], figure: PaperFigure | None) -> Savi
     return None if any(map(math.isnan, (label_saving(*saving), *drawn))) else saving
 
 
-def _figure_name(experiment: Experiment, ratio: float, options: PlotOptions) -> str:
+def _figure_name(
+    experiment: Experiment, ratio: float, options: PlotOptions, metrics: Sequence[str] = ()
+) -> str:
     if options.data is not None:
-        return options.data[0].stem
+        name = options.data[0].stem
+        return name.removesuffix(f"_{metrics[0]}") if len(metrics) > 1 else name
     if options.figure:
         parts = [f"{experiment.name.lower()}-{options.figure}"]
         parts += [f"ir_{format_ratio(ratio)}"] if options.imbalance_ratio else []
@@ -192,5 +214,6 @@ def _figure_name(experiment: Experiment, ratio: float, options: PlotOptions) -> 
         starts = set(options.unsupervised)
         parts += ["random_init"] if starts == {0} else ["both_inits"] if starts == {0, 1} else []
     parts += [f"nr_{options.noisy_ratio}"] if options.noisy_ratio else []
-    parts += [options.metric] if options.metric != "best" else []
+    parts += [folder] if (folder := options.variant().folder) else []
+    parts += [*options.metric] if options.metric not in (None, ("best",)) else []
     return "_".join(parts)

@@ -39,7 +39,12 @@ CAUSES = 3
 
 @dataclass(frozen=True)
 class RunScriptOptions(
-    ClusterOptions, PlanOptions, ComputeOptions, TrainingOptions, DescribeOptions, CampaignOptions
+    ClusterOptions,
+    PlanOptions,
+    ComputeOptions,
+    TrainingOptions,
+    DescribeOptions,
+    CampaignOptions,
 ):
     """what to run"""
 

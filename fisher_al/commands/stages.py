@@ -22,6 +22,7 @@ from fisher_al.commands.options import (
     OneRunOptions,
     SamplingOptions,
     StageTrainingOptions,
+    VariantOptions,
 )
 from fisher_al.commands.parsing import count, option
 from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
@@ -62,7 +63,9 @@ class IterationOptions(ComputeOptions, BudgetOptions, BatchOptions, EnsembleOpti
 
 
 @dataclass(frozen=True)
-class StageOptions(StageTrainingOptions, DescribeOptions, SamplingOptions, MethodOptions, IterationOptions):
+class StageOptions(
+    StageTrainingOptions, DescribeOptions, VariantOptions, SamplingOptions, MethodOptions, IterationOptions
+):
     """Options of gen_descr.py."""
 
 
@@ -151,10 +154,13 @@ def main_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
 
 
 def print_accuracies(accuracies: Mapping[str, float], unit: str) -> None:
-    """Print the three accuracies of a checkpoint; `unit` is what was tested: epochs, iterations."""
+    """Print the accuracies of a checkpoint; `unit` is what was tested: epochs, iterations."""
+    by_validation = ""
+    if "acc_val" in accuracies:
+        by_validation = f", {unit} best on validation {accuracies['acc_val']:.2f}%"
     print(
-        f"test accuracy: best {unit} {accuracies['acc']:.2f}%, last {unit} {accuracies['acc_last']:.2f}%, "
-        f"{unit} best on validation {accuracies['acc_val']:.2f}%"
+        f"test accuracy: best {unit} {accuracies['acc']:.2f}%, last {unit} {accuracies['acc_last']:.2f}%"
+        f"{by_validation}"
     )
 
 
@@ -199,6 +205,7 @@ def _chain(experiment: Experiment, options: StageOptions, **changes: Any) -> Cha
         training=options.override(experiment.training),
         mc_samples=options.sample_steps or experiment.mc_samples,
         gen_batch_size=options.gen_batch_size,
+        variant=options.variant(),
         **changes,
     )
     announce(chain.device)

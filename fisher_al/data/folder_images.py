@@ -52,6 +52,15 @@ class FolderImages(Images):
         self.labels = labels.to(device)
         self._files, self._decoder = files, decoder
 
+    def subset(self, rows: Tensor) -> FolderImages:
+        files = [self._files[i] for i in rows.tolist()]
+        return FolderImages(files, self.labels[rows.to(self.device)], self._decoder, self.device)
+
+    def with_more(self, others: Images) -> FolderImages:
+        assert isinstance(others, FolderImages)
+        labels = torch.cat([self.labels, others.labels])
+        return FolderImages([*self._files, *others._files], labels, self._decoder, self.device)
+
     def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
         indices = torch.arange(len(self))[chosen.cpu() if torch.is_tensor(chosen) else chosen]
         return next(self.stream([indices]))

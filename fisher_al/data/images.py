@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,24 @@ class Images:
             return images
         inputs = images.float().div_(255).sub_(self._mean).div_(self._std)
         return inputs.contiguous(memory_format=torch.channels_last)
+
+    def subset(self, rows: Tensor) -> Images:
+        """The images at `rows` (n,) alone."""
+        rows = rows.to(self.device)
+        chosen = copy(self)
+        chosen.labels, chosen._images = self.labels[rows], self._images[rows]
+        return chosen
+
+    def with_more(self, others: Images) -> Images:
+        """These, and then those of `others`, of the same dataset."""
+        joined = copy(self)
+        joined.labels = torch.cat([self.labels, others.labels])
+        # one of them may be small enough to be normalised already
+        parts = self._images, others._images
+        if parts[0].dtype != parts[1].dtype:
+            parts = tuple(map(self._normalise, parts))
+        joined._images = torch.cat(parts)
+        return joined
 
     def __len__(self) -> int:
         return len(self.labels)

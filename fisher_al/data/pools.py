@@ -77,6 +77,22 @@ def split_holdout(labels: Tensor, share: float, generator: torch.Generator) -> t
     return kept.nonzero().squeeze(1), held_out.nonzero().squeeze(1)
 
 
+def some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices (ascending) of `count` random images of every class; those of a smaller count are among them.
+
+    Raises: UserError if a class has fewer.
+    """
+    chosen = []
+    for label in labels.unique().tolist():
+        members = (labels == label).nonzero().squeeze(1)
+        if len(members) < count:
+            raise UserError(
+                f"--validation-images {count}: class {label} has {len(members)}; give at most so many"
+            )
+        chosen.append(_draw(members, count, generator))
+    return torch.cat(chosen).sort().values
+
+
 def noisy_labels(labels: Tensor, ratio: float, num_classes: int, generator: torch.Generator) -> Tensor:
     """Copy of `labels` (N,) in which round(`ratio` N) random ones are redrawn uniformly from all classes."""
     noisy = labels.clone()

@@ -34,6 +34,7 @@ class Layout:
     noisy_ratio: float = 0.0
     pretrained: bool = True
     ensemble_size: int = 1
+    variant: str = ""  # name of the folder, within the run's, of chains that depart from the protocol
 
     @property
     def name(self) -> str:
@@ -43,6 +44,11 @@ class Layout:
     @property
     def run_folder(self) -> Path:
         return self.folder / self.run
+
+    @property
+    def chain_folder(self) -> Path:
+        """Where the files of chains are."""
+        return self.run_folder / self.variant
 
     @property
     def _pool_tag(self) -> str:
@@ -96,23 +102,23 @@ class Layout:
 
     def best_checkpoint(self, method: HasFileTag, batch: int, size: int, member: int = 0) -> Path:
         name = self._batch_name("best", method, batch, size) + self._ensemble_tag(member)
-        return self.run_folder / "checkpoint" / f"{name}.pt"
+        return self.chain_folder / "checkpoint" / f"{name}.pt"
 
     def index_list(self, method: HasFileTag, batch: int, size: int) -> Path:
         """Indices into the pool of all `size` images labeled by the end of `batch`."""
         name = self._batch_name("index_list", method, batch, size) + self._ensemble_tag(self.ensemble_size)
-        return self.run_folder / f"{name}.npy"
+        return self.chain_folder / f"{name}.npy"
 
     def descriptors(self, split: str, method: HasFileTag, member: int = 0) -> Path:
         """`split` is train or val; overwritten by each iteration (the B is literal)."""
         stem = f"{split}_{self._start_tag}batch_B_{self._pool_tag}_{method.file_tag}"
-        return self.run_folder / "descr" / f"{stem}{self._ensemble_tag(member)}.pt"
+        return self.chain_folder / "descr" / f"{stem}{self._ensemble_tag(member)}.pt"
 
     def chain_log(self, method: HasFileTag) -> Path:
         """What was done on a chain, line by line; one log for ensembles of all sizes, which share files."""
         ensemble = "_E" if self.ensemble_size > 1 else ""
         name = f"{self._start_tag}{self._pool_tag}_{method.file_tag}{ensemble}"
-        return self.run_folder / "log" / f"{name}.jsonl"
+        return self.chain_folder / "log" / f"{name}.jsonl"
 
     def initial_log(self, member: int = 0) -> Path:
         """What was done on an initial model."""
@@ -122,8 +128,8 @@ class Layout:
         """What there is, of any method, that started from this pool's initial model or ensemble of them."""
         batches = f"{self._start_tag}batch_*_{self._pool_tag}_sub_*"
         found = [
-            *self.run_folder.glob(f"index_list_{batches}.npy"),
-            *self.run_folder.glob(f"checkpoint/best_{batches}.pt"),
+            *self.run_folder.rglob(f"index_list_{batches}.npy"),
+            *self.run_folder.rglob(f"checkpoint/best_{batches}.pt"),
         ]
         return [path for path in found if ("_E_" in path.name) == (self.ensemble_size > 1)]
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fisher_al.method.linear_head import LinearHead, linear_head
-
-FOLDS = 5
+from fisher_al.training.folds import folds
 
 # C of the regression, for features whose squares sum to 1 on average.
 STRENGTH = 0.5
@@ -55,7 +52,7 @@ def cross_fitted(
     validation images, which are left out a fold at a time.
     """
     probabilities = torch.zeros(len(validation), num_classes)
-    for _, held_out in _folds(labels[validation], seed):
+    for _, held_out in folds(labels[validation], seed):
         fitted = np.delete(np.arange(len(features)), validation[held_out])
         head = fit_head(features[fitted], labels[fitted], num_classes)
         with torch.inference_mode():
@@ -78,13 +75,3 @@ def calibrated(head: LinearHead, probabilities: Tensor, labels: Tensor) -> Linea
 
     temperature = math.exp(minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x)
     return LinearHead(head.linear.weight.detach() / temperature, head.linear.bias.detach() / temperature)
-
-
-def _folds(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows to fit with and rows left out, of each fold; classes are divided evenly."""
-    count = min(FOLDS, int(np.bincount(labels).max()))
-    splitter = StratifiedKFold if count > 1 else KFold
-    folds = splitter(count if count > 1 else min(FOLDS, len(labels)), shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that a class has fewer images than there are folds
-        yield from folds.split(labels, labels)

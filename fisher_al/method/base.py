@@ -24,8 +24,8 @@ class Iteration:
     scales : names of those that descriptors concatenate. mc_samples : K, of all networks together.
     seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
     predict_batch_size : images at once. member : the ensemble's network that learns from the picks.
-    validation_predictions : classes (V,) of the validation images, where they are not those of the current
-    network. validation_is_trained_on : whether the network learns their labels, too.
+    validation_predictions : gives the classes (V,) of the validation images, where they are not those of the
+    current network. validation_is_trained_on : whether the network learns their labels, too.
     """
 
     batch: int
@@ -41,7 +41,7 @@ class Iteration:
     describe_batch_size: int
     predict_batch_size: int
     member: int = 0
-    validation_predictions: Tensor | None = None
+    validation_predictions: Callable[[], Tensor] | None = None
     validation_is_trained_on: bool = False
 
     @property
@@ -95,7 +95,8 @@ class Method(ABC):
     name : its token in `--methods`. sub, aug : its tokens in the stages' options and in file names.
     notation : the paper's, as math text. cost : per pool image and iteration. pool_labels : whether it sees
     labels of the pool before it asks for them. asks_one_by_one : whether what it picks next depends on the
-    label of the pick before. ensembles : whether several networks can decide together.
+    label of the pick before. asks_nothing : whether it learns the labels of validation images instead.
+    ensembles : whether several networks can decide together.
     extension : not in the paper. scripts : the folder of the scripts that run it, if not the dataset's own.
     length : L of its descriptors, where it has any, otherwise 0.
     """
@@ -114,6 +115,7 @@ class Method(ABC):
     samples_repeatedly: ClassVar[bool] = False  # whether the number K of dropout passes or views matters
     pool_labels: ClassVar[bool] = False
     asks_one_by_one: ClassVar[bool] = False
+    asks_nothing: ClassVar[bool] = False
     ensembles: ClassVar[bool] = False
     extension: ClassVar[bool] = False
     scripts: ClassVar[str] = ""

@@ -26,6 +26,17 @@ class RandomPicks(Method):
         return available[random_picks(len(available), iteration.budget, iteration.generator("picks"))]
 
 
+class ValidationOnly(Method):
+    """Asks for no label: trains on the validation images instead, where that is allowed."""
+
+    name, aug = "train-on-validation", "trainOnValidation"
+    notation, formula, cost = "trained on V", "no pick: trains on the validation images alone", "none"
+    color, marker, extension, asks_nothing = "#BBBBBB", "_", True, True
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
+        return labeled[:0]
+
+
 class AdversarialPicks(RandomPicks):
     """VAAL: its first picks are random, the others come with its training, in `vaal/`."""
 

@@ -38,8 +38,10 @@ def predict(network: nn.Module, images: Images, batch_size: int = EVALUATION_BAT
 
 def misclassified_validation(iteration: Iteration) -> Tensor:
     """Indices of the validation images that the network misclassifies; of all where it is right on all."""
-    images, predictions = iteration.validation, iteration.validation_predictions
-    if predictions is None:
+    images = iteration.validation
+    if iteration.validation_predictions is not None:
+        predictions = iteration.validation_predictions()
+    else:
         predictions = predict(iteration.load_network(0), images, iteration.predict_batch_size)
     misclassified = (predictions.to(images.device) != images.labels).nonzero().squeeze(1)
     return misclassified.cpu() if len(misclassified) else torch.arange(len(images))

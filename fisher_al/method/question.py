@@ -26,11 +26,12 @@ ROWS_AT_ONCE = 8192
 
 def methods_on_features() -> dict[str, Method]:
     """By name, the methods that do without sampling, and without labels of the pool while they pick."""
-    return {
-        name: method
-        for name, method in METHODS.items()
-        if not (method.samples_repeatedly or method.pool_labels or method.asks_one_by_one or method.scripts)
-    }
+    return {name: method for name, method in METHODS.items() if not _needs_more(method)}
+
+
+def _needs_more(method: Method) -> bool:
+    needs_labels = method.pool_labels or method.asks_one_by_one or method.asks_nothing
+    return needs_labels or method.samples_repeatedly or bool(method.scripts)
 
 
 def method_named(name: str, offered: Mapping[str, Method]) -> Method:
@@ -81,7 +82,7 @@ def question(
         seed_of=lambda *purpose: derive_seed(seed, *purpose),
         describe_batch_size=batch_size,
         predict_batch_size=batch_size,
-        validation_predictions=predictions,
+        validation_predictions=None if predictions is None else lambda: predictions,
     )
 
 

@@ -12,6 +12,7 @@ from fisher_al.method.baselines import (
     Margin,
     RandomPicks,
     TypicalPicks,
+    ValidationOnly,
 )
 from fisher_al.method.fisher_kernel import (
     DiagonalInformation,
@@ -35,7 +36,7 @@ METHODS: dict[str, Method] = {
         *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
         *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
-        *(TypicalPicks(), Similar(), Galaxy(), Direct()),
+        *(TypicalPicks(), Similar(), Galaxy(), Direct(), ValidationOnly()),
     )
 }
 

@@ -35,9 +35,11 @@ def label_saving(curve: Curve, reference: Curve, accuracy: float) -> float:
     """Share of the reference's labels that `curve` does without on the way to `accuracy` (percent).
 
     Of the runs that both have, since those share pools and initial weights. NaN outside of the accuracies
-    that both mean curves pass.
+    that both mean curves pass, and against a reference without labels.
     """
     curve, reference = _paired(curve, reference)
+    if not reference.chain.budget:
+        return float("nan")
     return 1 - labels_to_reach(curve, accuracy) / labels_to_reach(reference, accuracy)
 
 
@@ -53,9 +55,10 @@ def _paired(*curves: Curve) -> list[Curve]:
 
 def areas(curve: Curve) -> np.ndarray:
     """Area under each run's curve over the labels, as mean accuracy in percent (runs,); NaN if cut short."""
-    if curve.values.shape[1] == 1:
+    iterations = curve.values.shape[1]
+    if iterations == 1:
         return curve.values[:, 0]
-    return trapezoid(curve.values, curve.labels, axis=1) / (curve.labels[-1] - curve.labels[0])
+    return trapezoid(curve.values, axis=1) / (iterations - 1)
 
 
 def mean_ranks(curves: Sequence[Curve]) -> np.ndarray:

@@ -15,11 +15,11 @@ import numpy as np
 
 from fisher_al.chain import Chain
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment, parse_method
+from fisher_al.experiment import Experiment, Variant, parse_method
 from fisher_al.files.layout import Layout, format_ratio
 from fisher_al.files.run_log import versions
 from fisher_al.files.storage import atomic_write, save_json
-from fisher_al.results.curves import Curve
+from fisher_al.results.curves import METRICS, Curve
 
 # Columns of the CSV, followed by one per run.
 CSV_COLUMNS = (
@@ -83,24 +83,29 @@ def command_line() -> str:
     return shlex.join(["python3", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def read_json(*paths: Path, experiment: Experiment) -> tuple[list[Curve], str]:
-    """Curves that `write_json` wrote, and their metric; of several files, the runs of a curve together.
+def read_json(*paths: Path, experiment: Experiment) -> dict[str, list[Curve]]:
+    """Curves that `write_json` wrote, by metric; of several files, the runs of a curve together.
 
     A run that is in more than one file is as the last has it.
-    Raises: UserError if a file holds something else, or another metric than the first.
+    Raises: UserError if a file holds something else.
     """
-    together: dict[object, Curve] = {}
-    metrics = []
+    by_metric: dict[str, dict[object, Curve]] = {}
     for path in paths:
         curves, metric = _read_one(path, experiment)
-        metrics.append(metric)
-        if metric != metrics[0]:
-            raise UserError(f"{path}: its accuracies are {metric}, those of {paths[0]} {metrics[0]}")
+        together = by_metric.setdefault(metric, {})
         for curve in curves:
             chain, layout = curve.chain, replace(curve.chain.layout, run="")
-            key = layout, chain.method, chain.iterations, chain.budget, chain.mc_samples, chain.seed
+            key = (
+                layout,
+                chain.method,
+                chain.iterations,
+                chain.budget,
+                chain.mc_samples,
+                chain.seed,
+                chain.variant,
+            )
             together[key] = _joined(together[key], curve, path) if key in together else curve
-    return list(together.values()), metrics[0]
+    return {metric: list(together.values()) for metric, together in by_metric.items()}
 
 
 def _joined(curve: Curve, other: Curve, path: Path) -> Curve:
@@ -127,6 +132,8 @@ def _read_one(path: Path, experiment: Experiment) -> tuple[list[Curve], str]:
     try:
         content = json.loads(path.read_text())
         dataset, metric, entries = content["dataset"], str(content["metric"]), content["curves"]
+        if metric not in METRICS:
+            raise ValueError(f"metric {metric[:20]}")
         curves = [_curve(entry, experiment) for entry in entries if dataset == experiment.name]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
@@ -151,18 +158,19 @@ def _curve(entry: dict, experiment: Experiment) -> Curve:
     layout = Layout(
         Path(), next(iter(runs)), float(ratio), noise, bool(number("pretrained", 0, 1)), number("E", 1, 1000)
     )
+    settings = entry.get("settings", {})
+    if not isinstance(settings, dict):
+        raise ValueError("settings that are no object")
     chain = Chain.by_protocol(
         experiment,
         layout,
         parse_method(str(entry["method"]), experiment),
         iterations=len(rows[0]),
-        budget=number("budget", 1, 10**9),
+        budget=number("budget", 0, 10**9),
         mc_samples=experiment.mc_samples if entry["K"] is None else number("K", 1, 10**9),
         seed=number("seed", 0, float("inf")),
+        variant=Variant.recorded_in(settings),
     )
-    settings = entry.get("settings", {})
-    if not isinstance(settings, dict):
-        raise ValueError("settings that are no object")
     return Curve(chain, tuple(runs), np.array(rows, dtype=float), settings)
 
 

@@ -10,11 +10,13 @@ import numpy as np
 from tabulate import tabulate
 
 from fisher_al.chain import Chain
+from fisher_al.experiment import Variant
 from fisher_al.files.layout import format_ratio
 from fisher_al.training.checkpoints import load_checkpoint
 
-# What --metric calls the accuracies that a checkpoint holds.
+# What --metric calls the accuracies that a checkpoint holds, and of which epoch they are.
 METRICS = {"best": "acc", "last": "acc_last", "val": "acc_val"}
+EPOCHS = {"best": "epoch best on test", "last": "last epoch", "val": "epoch best on validation"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -
             first,
             mc_samples=settings.get("mc_samples", first.mc_samples),
             seed=settings.get("seed", first.seed),
+            variant=Variant.recorded_in(settings),
         ),
         tuple(chain.layout.run for chain in group),
         np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
@@ -157,12 +160,13 @@ def missing_runs(curves: Sequence[Curve]) -> list[str]:
     ]
 
 
-def print_results(curves: Sequence[Curve]) -> None:
+def print_results(curves: Sequence[Curve], metric: str = "best") -> None:
     """Print mean and deviation of every curve, one table per imbalance ratio, and which runs are missing."""
+    epoch = "" if metric == "best" else f" of the {EPOCHS[metric]}"
     for ratio in dict.fromkeys(curve.chain.layout.imbalance_ratio for curve in curves):
         chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
         name = f"{chosen[0].chain.experiment.name}, ir {format_ratio(ratio)}"
-        print(f"\n{name}: test accuracy, %, mean±standard deviation over runs")
+        print(f"\n{name}: test accuracy{epoch}, %, mean±standard deviation over runs")
         print(tabulate(results_table(chosen), headers=results_header(chosen), disable_numparse=True))
         for line in missing_runs(chosen):
             print(line)

@@ -16,7 +16,7 @@ from fisher_al.files.layout import describe_imbalance
 from fisher_al.files.storage import atomic_write
 from fisher_al.results.comparison import label_saving, labels_to_reach
 from fisher_al.results.cost import Cost
-from fisher_al.results.curves import Curve
+from fisher_al.results.curves import EPOCHS, Curve
 from fisher_al.results.published import published_mean
 
 
@@ -42,15 +42,15 @@ def plot_curves(
     figure = Figure(figsize=(9.5, 6) if is_crowded else (7, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for curve in curves:
-        _draw(axes, _line_of(curve))
+    for curve, line in zip(curves, _lines_of(curves), strict=True):
+        _draw(axes, line)
         if with_paper:
             _draw_published(axes, curve)
     first = curves[0].chain
     axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
     axes.set_xlabel("labeled share of the pool, %")
     axes.set_ylabel("top-1 test accuracy, %")
-    axes.set_xticks(max((curve.percent for curve in curves), key=len))
+    axes.set_xticks(_labeled_shares(curves))
     axes.grid(alpha=0.3)
     if with_paper:
         axes.plot([], [], **_PUBLISHED, color="#555555", label="published (paper)")
@@ -63,20 +63,37 @@ def plot_curves(
     _save(figure, paths)
 
 
+def plot_metrics(panels: Mapping[str, Sequence[Curve]], paths: Sequence[Path]) -> None:
+    """Draw the same curves by several accuracies, which are named as by --metric, side by side."""
+    lines = {EPOCHS[metric]: _lines_of(curves) for metric, curves in panels.items()}
+    first = next(iter(panels.values()))[0].chain
+    title = f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}"
+    plot_panels(lines, "labeled share of the pool, %", paths, "top-1 test accuracy, %", title)
+
+
 def plot_panels(
-    panels: Mapping[str, Sequence[Line]], x_label: str, paths: Sequence[Path], y_label: str = ""
+    panels: Mapping[str, Sequence[Line]],
+    x_label: str,
+    paths: Sequence[Path],
+    y_label: str = "",
+    title: str = "",
 ) -> None:
-    """Draw lines side by side, one set of axes per title; all have the lines of the same names."""
+    """Draw lines side by side, one set of axes per name; all have the lines of the same names.
+
+    y_label : of what all of them show, whose axis they then share.
+    """
     figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, lines) in zip(row, panels.items(), strict=True):
+    row = figure.subplots(1, len(panels), squeeze=False, sharey=bool(y_label))[0]
+    for axes, (name, lines) in zip(row, panels.items(), strict=True):
         for line in lines:
             _draw(axes, line)
-        axes.set_title(title)
+        axes.set_title(name)
         axes.set_xlabel(x_label)
         axes.grid(alpha=0.3)
     row[0].set_ylabel(y_label)
+    if title:
+        figure.suptitle(title)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", handlelength=3)
     _save(figure, paths)
 
@@ -122,14 +139,26 @@ class Line:
     hollow: bool = False
 
 
-def _line_of(curve: Curve) -> Line:
+def _labeled_shares(curves: Sequence[Curve]) -> np.ndarray:
+    """In percent of the pool, those of the longest curve."""
+    return max((curve.percent for curve in curves), key=lambda percent: (len(percent), percent[-1]))
+
+
+def _lines_of(curves: Sequence[Curve]) -> list[Line]:
+    percent = _labeled_shares(curves)
+    return [_line_of(curve, percent) for curve in curves]
+
+
+def _line_of(curve: Curve, percent: np.ndarray) -> Line:
+    """The line of a curve; one that asks for no labels is drawn at the labels of others, in `percent`."""
     reached = curve.counts > 0
+    x = curve.percent if curve.chain.budget else percent[: len(reached)]
     spread = curve.std.copy()
     spread[curve.counts < 2] = 0
     method = curve.chain.method
     return Line(
         label=curve.label,
-        x=curve.percent[reached],
+        x=x[reached],
         mean=curve.mean[reached],
         deviation=spread[reached],
         color=method.color,

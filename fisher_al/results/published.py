@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fisher_al.chain import Chain
+from fisher_al.experiment import Variant
 from fisher_al.files.layout import format_ratio
 
 
@@ -21,8 +22,8 @@ def _facts() -> dict[str, Any]:
 def published_mean(chain: Chain) -> np.ndarray | None:
     """The paper's mean accuracy (percent) of the chain's method at b = 1, 2, ...; None if it shows none.
 
-    It shows none for another budget or with label noise. NaN where the curve starts later. Read off the
-    published figures, see `published.json`.
+    It shows none for another budget, with label noise or for a variant of the protocol. NaN where the curve
+    starts later. Read off the published figures, see `published.json`.
     """
     layout, method = chain.layout, chain.method
     curves = _facts()["curves"].get(chain.experiment.name, {})
@@ -34,4 +35,5 @@ def published_mean(chain: Chain) -> np.ndarray | None:
     if by_run and layout.pretrained:  # VAAL, published run by run
         values = np.mean(by_run, axis=0)
     is_another = layout.noisy_ratio > 0 or chain.budget != chain.experiment.budget
+    is_another = is_another or chain.variant != Variant()
     return None if values is None or is_another else np.array(values, dtype=float)

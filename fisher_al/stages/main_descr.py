@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,7 @@ from fisher_al.errors import UserError
 from fisher_al.files.run_log import GEN_DESCR, last_of_member
 from fisher_al.files.storage import load_indices, load_rows, save_indices
 from fisher_al.method.base import Descriptors, Shape
+from fisher_al.stages.cross_fitting import cross_fitted_predictions
 from fisher_al.training.checkpoints import load_checkpoint, save_checkpoint
 from fisher_al.training.fit import OnEpoch, divergence, fit
 from fisher_al.training.steps import autocast_type
@@ -22,23 +26,28 @@ def main_descr(
     """Label the picks after `batch`, retrain on all labels, and write batch + 1: index list and checkpoint.
 
     Each member of an ensemble draws a first batch of its own; the index list keeps the last member's.
-    Returns: the checkpoint's accuracies: acc, acc_last, acc_val.
+    Returns: the checkpoint's accuracies: acc, acc_last, and acc_val unless it learns the validation images.
     Raises: UserError if training diverged; then nothing is written.
     """
     data = chain.load_data()
     labeled = load_labeled(chain, batch, len(data.pool))
     labeled = torch.cat([labeled, select(chain, batch, labeled, member)])
+    images, chosen, validation = data.pool, labeled, data.validation
+    if chain.trains_on_validation:
+        images, validation = data.pool.subset(labeled).with_more(data.validation), None
+        chosen = torch.arange(len(images))
     result = fit(
         chain.load_model(batch, member),
-        data.pool,
-        labeled,
+        images,
+        chosen,
         chain.training,
         chain.generator(batch, "training", member),
         data.test,
-        data.validation,
+        validation,
         evaluation_batch_size=chain.test_batch_size,
         on_epoch=on_epoch,
         autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
+        keep=chain.variant.keep,
     )
     if result.diverged:
         raise UserError(divergence(f"{chain.name} b={batch + 1}", result, chain.training))
@@ -80,6 +89,9 @@ def select(chain: Chain, batch: int, labeled: Tensor, member: int = 0) -> Tensor
     Raises: UserError if fewer than the budget are left.
     """
     iteration = chain.iteration(batch, member)
+    if chain.trains_on_validation:
+        predictions = partial(cross_fitted_predictions, chain, batch, labeled)
+        iteration = replace(iteration, validation_predictions=predictions, validation_is_trained_on=True)
     require_budget(chain, len(iteration.pool), batch + 1)
     descriptors = Descriptors()
     if chain.method.describes(batch):

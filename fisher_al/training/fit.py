@@ -22,7 +22,7 @@ OnEpoch = Callable[[int, float], None]
 
 @dataclass
 class FitResult:
-    """Weights of the epoch that is best on test, and accuracies (percent on test) of three epochs.
+    """Weights of the epoch that is kept, and accuracies (percent on test) of three epochs.
 
     Epoch 0 is before training. `acc` is that of the best epoch (the paper's protocol), `acc_last` of the
     last one, `acc_val` of the one that is best on validation, if there was a validation set. If the loss
@@ -59,8 +59,11 @@ def fit(
     evaluation_batch_size: int = EVALUATION_BATCH_SIZE,
     on_epoch: OnEpoch | None = None,
     autocast: torch.dtype | None = None,
+    keep: str = "best",
 ) -> FitResult:
-    """Train the network in place on the `chosen` (n,) images of `train`, and keep the epoch best on `test`.
+    """Train the network in place on the `chosen` (n,) images of `train`, and keep one epoch.
+
+    keep : the epoch that is best on `test`, best on `validation`, or the last.
 
     `generator` reshuffles the images every epoch. Of several processes, each trains on its share of every
     batch. `validation` may be `test` itself. Test and validation passes go only as far as it takes to know
@@ -70,7 +73,7 @@ def fit(
     network.to(memory_format=torch.channels_last)
     trainer = Trainer(network, schedule, autocast)
     batches = TrainingBatches(network, train, chosen, schedule.batch_size, generator)
-    selection = EpochSelection(test, validation, objective, evaluation_batch_size)
+    selection = EpochSelection(test, validation, objective, evaluation_batch_size, keep)
     for epoch in range(schedule.epochs + 1):
         if epoch > 0:
             trainer.set_learning_rate(schedule.learning_rate_at(epoch))
@@ -127,9 +130,20 @@ class TrainingBatches:
 
 
 class EpochSelection:
-    """Keeps the epoch that is best on test, and the test accuracy of the one that is best on validation."""
+    """Keeps one epoch, and the test accuracies of the best on test, the best on validation and the last.
 
-    def __init__(self, test: Images, validation: Images | None, objective: Objective, batch_size: int):
+    keep : "best" on test, best on "validation", or "last".
+    """
+
+    def __init__(
+        self,
+        test: Images,
+        validation: Images | None,
+        objective: Objective,
+        batch_size: int,
+        keep: str = "best",
+    ):
+        self._keep = keep
         self._test = BestSoFar(test, objective, batch_size)
         self._validation: BestSoFar | None = self._test
         if validation is not test:
@@ -151,14 +165,18 @@ class EpochSelection:
         accuracy = self._test.accuracy(network, to_the_end=is_last or best_on_validation)
         if accuracy is None:
             return  # found out early not to be the best
+        if self._validation is self._test:
+            best_on_validation = self._test.improved
         if self._test.improved:
-            state = network.state_dict()
-            self.result.state_dict = {name: values.detach().clone() for name, values in state.items()}
-            self.result.epoch, self.result.acc = epoch, accuracy
-        if best_on_validation or (self._validation is self._test and self._test.improved):
+            self.result.acc = accuracy
+        if best_on_validation:
             self.result.acc_val = accuracy
         if is_last:
             self.result.acc_last = accuracy
+        if {"best": self._test.improved, "validation": best_on_validation, "last": is_last}[self._keep]:
+            state = network.state_dict()
+            self.result.state_dict = {name: values.detach().clone() for name, values in state.items()}
+            self.result.epoch = epoch
 
 
 def _is_finite(network: nn.Module) -> bool:

@@ -1,0 +1,44 @@
+"""What networks say of validation images that they have not learned, where the chain's networks do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fisher_al.chain import Chain
+from fisher_al.errors import UserError
+from fisher_al.method.predictions import predict
+from fisher_al.training.fit import divergence, fit
+from fisher_al.training.folds import folds
+from fisher_al.training.steps import autocast_type
+
+
+def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
+    """Classes (V,) of the validation images, each from a network that was trained without it.
+
+    Each of five networks starts from the initial model, and learns the pool's labels (n,) and four fifths of
+    the validation images by the chain's schedule; its last epoch counts.
+    """
+    data = chain.load_data()
+    validation, pool = data.validation, data.pool.subset(labeled)
+    predictions = torch.empty(len(validation), dtype=torch.long)
+    labels, seed = validation.labels.cpu().numpy(), chain.own_seed(batch, "folds")
+    for number, (kept, left_out) in enumerate(folds(labels, seed)):
+        network = chain.load_model(0, 0)
+        images = pool.with_more(validation.subset(torch.from_numpy(kept)))
+        tested = validation.subset(torch.from_numpy(left_out))
+        result = fit(
+            network,
+            images,
+            torch.arange(len(images)),
+            chain.training,
+            chain.generator(batch, "cross-fitting", number),
+            tested,
+            evaluation_batch_size=chain.test_batch_size,
+            autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
+            keep="last",
+        )
+        if result.diverged:
+            raise UserError(divergence(f"{chain.name} cross-fitting at b={batch}", result, chain.training))
+        predictions[torch.from_numpy(left_out)] = predict(network, tested, chain.test_batch_size).cpu()
+    return predictions
