@@ -38,7 +38,7 @@ COMPARED = (
 LATER = PaperFigure(
     100,
     (
-        *("random", "margin", "badge/80", "typiclust/80", "similar", "galaxy", "direct", "none/80"),
+        *("random", "margin", "badge/50", "typiclust/50", "similar", "galaxy", "direct"),
         *("gradFmap/80", "gradAbl/80"),
     ),
     ("gradFmap/80", "margin", 88),
@@ -64,6 +64,7 @@ MNIST = Experiment(
         80: ("conv1", "conv2", "fc1"),
         20: ("conv2",),
         30: ("conv1", "conv2"),
+        50: ("fc1",),
         10: ("fc2",),
         90: ("conv1", "conv2", "fc1", "fc2"),
     },

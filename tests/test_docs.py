@@ -20,7 +20,7 @@ from fisher_al.results.curves import Curve
 from fisher_al.results.published import published_mean
 from mnist.experiment import MNIST
 
-RESULTS, COST = DOCS / "results.md", DOCS / "cost.md"
+RESULTS, COST, LATER = DOCS / "results.md", DOCS / "cost.md", DOCS / "later-methods.md"
 
 
 def recorded(name: str) -> dict:
@@ -55,7 +55,8 @@ TABLES = [(README, "## Results", "fig2"), *((RESULTS, SECTIONS[figure], figure) 
 
 
 def test_table_of_methods_is_the_registry():
-    assert table(section(README, "## Methods")) == methods_table()
+    assert table(section(README, "## Methods")) == methods_table(beyond_the_paper=False)
+    assert table(section(LATER, "## Methods")) == methods_table(beyond_the_paper=True)
 
 
 @pytest.mark.parametrize(("page", "heading", "figure"), TABLES)

@@ -13,6 +13,7 @@ from fisher_al.errors import UserError
 from fisher_al.labeling import head as heads
 from fisher_al.labeling.head import cross_fitted, fit_head
 from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy, fit, pick
+from fisher_al.training.folds import FOLDS
 
 WIDTH, CLASSES = 12, 3
 EVERY = (*ON_FEATURES, "grad+margin", "random+coreset+entropy")
@@ -73,7 +74,7 @@ def test_cross_fitting_leaves_every_validation_image_out(monkeypatch):
     monkeypatch.setattr(heads, "fit_head", spy)
     validation = np.arange(10, 30)
     probabilities = cross_fitted(rows, labels.numpy(), validation, CLASSES, 0)
-    assert len(seen) == heads.FOLDS
+    assert len(seen) == FOLDS
     left_out = [{row.tobytes() for row in rows} - some for some in seen]
     assert set().union(*left_out) == {rows[row].tobytes() for row in validation}
     assert sum(map(len, left_out)) == len(validation)

@@ -41,15 +41,19 @@ METHODS: dict[str, Method] = {
 }
 
 
-def methods_table() -> list[list[str]]:
-    """The registry as rows of text: token, notation, formula, pool labels seen, cost per pool image."""
+def methods_table(beyond_the_paper: bool) -> list[list[str]]:
+    """The registry's methods of the paper, or the others, as rows of text.
+
+    Returns: token, notation, formula, pool labels seen, cost per pool image.
+    """
     return [
         [
             f"`{method.name}/L`" if method.has_scales else f"`{method.name}`",
-            method.notation + (" (not in the paper)" if method.extension else ""),
+            method.notation,
             method.formula,
             "of its picks, one by one" if method.asks_one_by_one else "yes" if method.pool_labels else "no",
             method.cost,
         ]
         for method in METHODS.values()
+        if method.extension == beyond_the_paper
     ]
