@@ -10,46 +10,61 @@ scores are linear in the one-hot label, so they cost no more than those of one l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from fisher_al.commands.run import run_main
 from fisher_al.commands.scripts import run_script
 from fisher_al.method.acquisition import kernel_features
 from fisher_al.method.base import Description, Iteration
-from fisher_al.method.descriptors import Described, describe, no_scores, scores_of
+from fisher_al.method.descriptors import Described, ForwardPass, describe, no_scores, scores_of
 from fisher_al.method.fisher_kernel import KernelMethod
 from fisher_al.method.pseudo_labels import true_label
 from fisher_al.method.registry import METHODS
 from mnist.experiment import DATASETS
 
-# From features (n, D) standardised for the kernel to probabilities (n, C).
+# From features z (n, L) to probabilities (n, C).
 Labeler = Callable[[Tensor], Tensor]
 
-NEIGHBOURS = 10
-PRIOR_STEPS = 100
+NEIGHBOURS, MOST_STEPS, PRIOR_STEPS = 10, 1000, 100
 
 
-def nearest(features: Tensor, labels: Tensor, classes: int, neighbours: int) -> Labeler:
-    """Votes of the most similar validation images."""
+def votes(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
+    """Shares of the labels among the most similar validation images, in R_z."""
+    keys = kernel_features(features, widths)
 
     def probabilities(rows: Tensor) -> Tensor:
-        found = (rows @ features.T).topk(neighbours, dim=1).indices
+        found = (kernel_features(rows, widths) @ keys.T).topk(NEIGHBOURS, dim=1).indices
         return F.one_hot(labels[found], classes).float().mean(1)
 
     return probabilities
 
 
-def regression(features: Tensor, labels: Tensor, classes: int) -> Labeler:
-    """Logistic regression on the validation features."""
-    fitted = LogisticRegression(C=1.0, max_iter=200).fit(features.numpy(), labels.numpy())
-    weights, biases = torch.tensor(fitted.coef_).float(), torch.tensor(fitted.intercept_).float()
-    return lambda rows: (rows @ weights.T + biases).softmax(1)
+def kernel_regression(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
+    """Logistic regression on what the kernel compares: every image standardised over its channels."""
+    fitted = LogisticRegression(max_iter=MOST_STEPS).fit(kernel_features(features, widths), labels)
+    return lambda rows: torch.from_numpy(fitted.predict_proba(kernel_features(rows, widths))).float()
+
+
+def regression(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
+    """Logistic regression on z, every channel standardised over the validation images."""
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS)).fit(features, labels)
+    return lambda rows: torch.from_numpy(fitted.predict_proba(rows)).float()
+
+
+def perceptron(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
+    """The same by a network of one hidden layer."""
+    network = MLPClassifier((64,), max_iter=40, alpha=1e-3, random_state=0)
+    fitted = make_pipeline(StandardScaler(), network).fit(features, labels)
+    return lambda rows: torch.from_numpy(fitted.predict_proba(rows)).float()
 
 
 def shares_of_classes(probabilities: Tensor) -> Tensor:
@@ -76,14 +91,14 @@ def corrected(labeler: Labeler, shares: Tensor) -> Labeler:
 
 @dataclass(frozen=True)
 class Candidate(KernelMethod):
-    """Scores expected under what a labeler says; its switches are letters of the token.
+    """Scores expected under what a labeler says.
 
-    votes : of this many neighbours; 0: a logistic regression. prior : correct by the pool's shares of
-    classes. hard : one label instead of probabilities.
+    fit : makes the labeler of validation features (V, L), labels (V,), the number of classes and the scales'
+    widths. prior : correct it by the pool's shares of classes. hard : its most probable label alone.
     """
 
     token_name: str = ""
-    votes: int = 0
+    fit: Callable[..., Labeler] = votes
     prior: bool = False
     hard: bool = False
 
@@ -103,33 +118,29 @@ class Candidate(KernelMethod):
         how = iteration.scales, iteration.describe_batch_size
         widths = [network.scales[name] for name in iteration.scales]
         validation = describe(network, images, *how, scores_of(true_label))
-        features = kernel_features(validation[..., 0], widths)
-        classes = iteration.num_classes
-        if self.votes:
-            labeler = nearest(features, images.labels, classes, self.votes)
-        else:
-            labeler = regression(features, images.labels, classes)
+        labeler = self.fit(validation[..., 0], images.labels, iteration.num_classes, widths)
         if self.prior:
             pool = Described(network, iteration.pool, *how, no_scores)
-            rows = torch.cat([labeler(kernel_features(block[..., 0], widths)) for block in pool])
+            rows = torch.cat([labeler(block[..., 0]) for block in pool])
             labeler = corrected(labeler, shares_of_classes(rows))
 
-        def column(one_pass, labels: Tensor) -> Tensor:
-            probabilities = labeler(kernel_features(one_pass.features, widths))
+        def column(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+            probabilities = labeler(one_pass.features)
             if self.hard:
-                probabilities = F.one_hot(probabilities.argmax(1), classes).float()
+                probabilities = F.one_hot(probabilities.argmax(1), iteration.num_classes).float()
             return one_pass.expected_scores(probabilities)
 
         return Description(Described(network, iteration.pool, *how, column), validation)
 
 
 CANDIDATES = (
-    Candidate(token_name="votes", votes=NEIGHBOURS),
-    Candidate(token_name="votesPrior", votes=NEIGHBOURS, prior=True),
-    Candidate(token_name="logit", hard=True),
-    Candidate(token_name="logitSoft"),
-    Candidate(token_name="logitPrior", prior=True, hard=True),
-    Candidate(token_name="logitPriorSoft", prior=True),
+    Candidate(token_name="votesPrior", fit=votes, prior=True, hard=True),
+    Candidate(token_name="kernelPrior", fit=kernel_regression, prior=True, hard=True),
+    Candidate(token_name="regression", fit=regression, hard=True),
+    Candidate(token_name="regressionSoft", fit=regression),
+    Candidate(token_name="regressionPrior", fit=regression, prior=True, hard=True),
+    Candidate(token_name="regressionPriorSoft", fit=regression, prior=True),
+    Candidate(token_name="perceptronPrior", fit=perceptron, prior=True, hard=True),
 )
 # here, so that processes that run chains side by side find them as well
 METHODS.update({candidate.name: candidate for candidate in CANDIDATES})
