@@ -39,7 +39,7 @@ LATER = PaperFigure(
     100,
     (
         *("random", "margin", "badge/50", "typiclust/50", "similar", "galaxy", "direct"),
-        *("gradFmap/80", "gradAbl/80"),
+        *("gradFmap/80", "gradShift/80", "gradAbl/80"),
     ),
     ("gradFmap/80", "margin", 88),
     keep="last",

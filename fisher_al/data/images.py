@@ -72,10 +72,9 @@ class Images:
         """These, and then those of `others`, of the same dataset."""
         joined = copy(self)
         joined.labels = torch.cat([self.labels, others.labels])
-        # one of them may be small enough to be normalised already
-        parts = self._images, others._images
-        if parts[0].dtype != parts[1].dtype:
-            parts = tuple(map(self._normalise, parts))
+        parts = [self._images, others._images]
+        if parts[0].dtype != parts[1].dtype:  # one of them is small enough to be normalised already
+            parts = [self._normalise(part) for part in parts]
         joined._images = torch.cat(parts)
         return joined
 

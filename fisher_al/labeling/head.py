@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from fisher_al.method.linear_head import LinearHead, linear_head
+from fisher_al.method.linear_head import LinearHead, logistic_head
 from fisher_al.training.folds import folds
 
 # C of the regression, for features whose squares sum to 1 on average.
@@ -28,19 +25,10 @@ def fit_head(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Line
 
     features : (n, width); labels : (n,). A class without any image is never the most probable.
     """
-    if len(present := np.unique(labels)) == 1:  # of one fold
-        only = np.concatenate([present, present])
-        return linear_head(np.zeros((2, features.shape[1])), np.zeros(2), only, num_classes)
-    centre, scale = features.mean(0), features.std(0) + 1e-6
-    strength = STRENGTH / features.shape[1]
-    regression = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
     threads = 1 if features.size < MANY_NUMBERS else None
-    with warnings.catch_warnings(), threadpool_limits(threads):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        regression.fit((features - centre) / scale, labels)
-    weights = regression.coef_ / scale
-    biases = regression.intercept_ - weights @ centre
-    return linear_head(weights, biases, regression.classes_, num_classes)
+    with threadpool_limits(threads):
+        strength = STRENGTH / features.shape[1]
+        return logistic_head(features, labels, num_classes, C=strength, class_weight="balanced")
 
 
 def cross_fitted(

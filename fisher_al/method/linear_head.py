@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -32,6 +33,26 @@ def linear_head(
     weight, bias = torch.zeros(num_classes, weights.shape[1]), torch.full((num_classes,), NEVER)
     weight[known], bias[known] = torch.from_numpy(weights).float(), torch.from_numpy(biases).float()
     return LinearHead(weight, bias)
+
+
+def logistic_head(features: np.ndarray, labels: np.ndarray, num_classes: int, **settings: Any) -> LinearHead:
+    """The head that decides as a logistic regression on standardised features.
+
+    features : (n, width); labels : (n,); settings : of scikit-learn's LogisticRegression. A class without any
+    image is never the most probable.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import, and rarely wanted
+    from sklearn.linear_model import LogisticRegression
+
+    if len(present := np.unique(labels)) == 1:  # of one fold
+        only = np.concatenate([present, present])
+        return linear_head(np.zeros((2, features.shape[1])), np.zeros(2), only, num_classes)
+    centre, scale = features.mean(0), features.std(0) + 1e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = LogisticRegression(max_iter=1000, **settings).fit((features - centre) / scale, labels)
+    weights = fitted.coef_ / scale
+    return linear_head(weights, fitted.intercept_ - weights @ centre, fitted.classes_, num_classes)
 
 
 def why_not_linear(classifier: Any) -> str:

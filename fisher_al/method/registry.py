@@ -24,6 +24,7 @@ from fisher_al.method.fisher_kernel import (
     TraceCorrelation,
     TrueLabel,
 )
+from fisher_al.method.label_shift import ShiftedLabel
 from fisher_al.method.separation import Direct, Galaxy
 from fisher_al.method.submodular import Similar
 from fisher_al.method.uncertainty import MeanDeviation, MutualInformation, PredictiveEntropy, VariationRatio
@@ -36,7 +37,7 @@ METHODS: dict[str, Method] = {
         *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
         *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
-        *(TypicalPicks(), Similar(), Galaxy(), Direct(), ValidationOnly()),
+        *(TypicalPicks(), Similar(), Galaxy(), Direct(), ShiftedLabel(), ValidationOnly()),
     )
 }
 

@@ -32,9 +32,9 @@ def main_descr(
     data = chain.load_data()
     labeled = load_labeled(chain, batch, len(data.pool))
     labeled = torch.cat([labeled, select(chain, batch, labeled, member)])
-    images, chosen, validation = data.pool, labeled, data.validation
+    images, chosen = data.pool, labeled
     if chain.trains_on_validation:
-        images, validation = data.pool.subset(labeled).with_more(data.validation), None
+        images = data.pool.subset(labeled).with_more(data.validation)
         chosen = torch.arange(len(images))
     result = fit(
         chain.load_model(batch, member),
@@ -43,7 +43,7 @@ def main_descr(
         chain.training,
         chain.generator(batch, "training", member),
         data.test,
-        validation,
+        None if chain.trains_on_validation else data.validation,
         evaluation_batch_size=chain.test_batch_size,
         on_epoch=on_epoch,
         autocast=autocast_type(chain.device) if chain.experiment.autocast else None,

@@ -1,0 +1,73 @@
+"""Scores expected under the label's distribution on the pool, where other classes are frequent than in V.
+
+The nearest validation image calls too many images rare: of a pool's frequent images, those that look like
+another class outnumber the rare ones. Which share each class has in the pool is found from the predictions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fisher_al.method.base import Description, Iteration
+from fisher_al.method.descriptors import Described, ForwardPass, describe, scores_of
+from fisher_al.method.fisher_kernel import KernelMethod
+from fisher_al.method.linear_head import logistic_head
+from fisher_al.method.pseudo_labels import true_label
+
+# Steps of the search for the shares of classes, and the change of a share at which it ends.
+MOST_STEPS, SMALL_CHANGE = 1000, 1e-6
+
+
+class ShiftedLabel(KernelMethod):
+    """S by p(y|z), a logistic regression on V, corrected for the shares that classes have in the pool.
+
+    The scores are linear in the one-hot label, so that those expected cost no more than those of one label.
+    """
+
+    name = sub = "gradShift"
+    notation, formula = r"$S\sim\hat{p}(y|z)$", "logistic regression of V, by the pool's shares of classes"
+    cost = "2 forward passes, 1 pooled gradient, C products of length L"
+    color, marker, extension = "#AA0000", "*", True
+
+    def describe(self, iteration: Iteration, member: int) -> Description:
+        network, images = iteration.network_to_describe(member), iteration.validation
+        how = iteration.scales, iteration.describe_batch_size
+        validation = describe(network, images, *how, scores_of(true_label))
+        labels = images.labels.cpu().numpy()
+        head = logistic_head(validation[..., 0].double().numpy(), labels, iteration.num_classes)
+        head.to(iteration.device)
+        with torch.inference_mode():
+            blocks = Described(network, iteration.pool, *how)
+            pool = torch.cat([head(block[..., 0].to(iteration.device)).softmax(1) for block in blocks])
+        counts = torch.bincount(images.labels, minlength=iteration.num_classes)
+        ratio = share_ratios(pool, counts / len(images))
+
+        def expected(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+            return one_pass.expected_scores(shifted(head(one_pass.features).softmax(1), ratio))
+
+        return Description(Described(network, iteration.pool, *how, expected), validation)
+
+
+def share_ratios(probabilities: Tensor, shares: Tensor) -> Tensor:
+    """Of each class (C,), its share among images over its share where their probabilities were learned.
+
+    probabilities : (N, C) of the images; shares : (C,) where these were learned. By expectation and
+    maximisation (Saerens, Latinne and Decaestecker, Neural Computation 14, 2002). A class that was not there
+    to be learned has 0.
+    """
+    probabilities, shares = probabilities.double(), shares.double().to(probabilities.device)
+    ratio = (shares > 0).double()
+    for _ in range(MOST_STEPS):
+        found = shifted(probabilities, ratio).mean(0)
+        change = (found - ratio * shares).abs().max()
+        ratio = torch.where(shares > 0, found / shares, 0)
+        if change < SMALL_CHANGE:
+            break
+    return ratio
+
+
+def shifted(probabilities: Tensor, ratio: Tensor) -> Tensor:
+    """Probabilities (n, C) where each class is more frequent by `ratio` (C,)."""
+    weighted = probabilities * ratio.to(probabilities.dtype)
+    return weighted / weighted.sum(1, keepdim=True)

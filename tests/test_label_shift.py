@@ -1,0 +1,108 @@
+"""Scores expected under shifted labels: against sums over the classes, and shares that are known."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fisher_al.data.images import Images
+from fisher_al.method.descriptors import ForwardPass
+from fisher_al.method.label_shift import share_ratios, shifted
+from fisher_al.method.network import seeded_network
+from fisher_al.method.question import question
+from fisher_al.method.registry import METHODS
+from mnist.custom_models.lenet import LeNet
+
+SCALES = ("conv1", "conv2", "fc1")
+
+
+def images_of(labels, seed):
+    """Images whose class shows, and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(80, (len(labels), 28, 28), generator=generator)
+    for row, label in enumerate(labels.tolist()):
+        pixels[row, 2 * label : 2 * label + 5] += 120
+    return Images(pixels.to(torch.uint8), labels, 0.1307, 0.3081)
+
+
+def naive_ratio(probabilities, shares):
+    """Expectation and maximisation, image by image."""
+    ratio = np.ones(len(shares))
+    for _ in range(2000):
+        found = np.zeros(len(shares))
+        for row in probabilities:
+            found += row * ratio / (row * ratio).sum() / len(probabilities)
+        ratio = found / shares
+    return ratio
+
+
+def test_scores_are_those_expected_over_the_classes():
+    network = seeded_network(LeNet, 10, 0).eval()
+    validation, pool = images_of(torch.arange(120) % 10, 0), images_of(torch.arange(60) % 4, 1)
+    iteration = question(network, pool, validation, 5, 0, num_classes=10, scales=SCALES, batch_size=25)
+    description = METHODS["gradShift"].describe(iteration, 0)
+    described = torch.cat(list(description.pool))
+
+    features, z = description.validation[..., 0].double().numpy(), described[..., 0].double().numpy()
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    probabilities = fitted.fit(features, validation.labels.numpy()).predict_proba(z)
+    weighted = probabilities * naive_ratio(probabilities, np.full(10, 0.1))
+    weighted /= weighted.sum(1, keepdims=True)
+    assert weighted[:, :4].sum(1).min() > 0.5  # the pool has no others
+    one_pass = ForwardPass(network, pool[:][0], SCALES)
+    by_class = [one_pass.scores(torch.full((60,), number)).double() for number in range(10)]
+    expected = sum(torch.from_numpy(weighted[:, c, None]) * by_class[c] for c in range(10))
+    assert torch.allclose(described[..., 1].double(), expected, atol=1e-3 * expected.abs().max())
+    of_truth = ForwardPass(network, validation[:][0], SCALES).scores(validation.labels)
+    assert torch.allclose(description.validation[..., 1], of_truth, atol=1e-6)
+
+
+def drawn_probabilities(shares, count):
+    """Of images at places on a line, the classes' probabilities if they were equally frequent."""
+    rng = np.random.default_rng(0)
+    centres = np.array([0.0, 2.0, 4.0])
+    places = centres[rng.choice(3, count, p=shares)] + rng.normal(size=count)
+    likelihood = np.exp(-((places[:, None] - centres) ** 2) / 2)
+    return torch.from_numpy(likelihood / likelihood.sum(1, keepdims=True))
+
+
+def test_shares_of_a_biased_pool_are_found():
+    shares = np.array([0.9, 0.07, 0.03])
+    found = share_ratios(drawn_probabilities(shares, 40_000), torch.full((3,), 1 / 3)) / 3
+    assert found.sum().item() == pytest.approx(1)
+    assert found.tolist() == pytest.approx(shares.tolist(), abs=0.01)
+
+
+def test_shares_are_the_most_likely_ones():
+    probabilities = drawn_probabilities([0.6, 0.3, 0.1], 400)
+    learned = torch.tensor([0.2, 0.3, 0.5])
+    given = shifted(probabilities, 3 * learned)  # as if learned where the classes have other shares
+    ratio = share_ratios(given, learned)
+    rng = np.random.default_rng(1)
+
+    def likelihood(shares):
+        return (given * (shares / learned)).sum(1).log().sum().item()
+
+    best = likelihood(ratio * learned)
+    for _ in range(50):
+        other = (ratio * learned + torch.from_numpy(rng.uniform(0, 0.05, 3))).clamp_min(0)
+        assert likelihood(other / other.sum()) < best + 1e-3
+    assert ratio.tolist() == pytest.approx(naive_ratio(given.numpy(), learned.numpy()), rel=1e-2)
+
+
+def test_class_without_a_validation_image_is_never_meant():
+    probabilities = torch.tensor([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0]])
+    ratio = share_ratios(probabilities, torch.tensor([0.5, 0.5, 0.0]))
+    assert ratio[2] == 0
+    assert torch.isfinite(shifted(probabilities, ratio)).all()
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_few_classes_among_the_validation_images_are_enough(classes):
+    network = seeded_network(LeNet, 10, 0).eval()
+    validation, pool = images_of(torch.arange(12) % classes, 0), images_of(torch.arange(20) % 4, 1)
+    iteration = question(network, pool, validation, 5, 0, num_classes=10, scales=SCALES, batch_size=25)
+    described = torch.cat(list(METHODS["gradShift"].describe(iteration, 0).pool))
+    assert described.isfinite().all()
