@@ -26,7 +26,10 @@ class ShiftedLabel(KernelMethod):
     """
 
     name = sub = "gradShift"
-    notation, formula = r"$S\sim\hat{p}(y|z)$", "logistic regression of V, by the pool's shares of classes"
+    notation, formula = (
+        r"$S\sim\hat{p}_\mathrm{pool}(y,z)$",
+        "logistic regression of V, by the pool's shares of classes",
+    )
     cost = "2 forward passes, 1 pooled gradient, C products of length L"
     color, marker, extension = "#AA0000", "*", True
 
