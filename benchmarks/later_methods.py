@@ -3,16 +3,20 @@
     python3 benchmarks/later_methods.py --figure later       # from the root, after mnist/run.py
     python3 benchmarks/later_methods.py --figure later --dataset FashionMNIST
 
-Takes the options of mnist/run_plot.py. Of every run and iteration it records how many of the picks are of the
-rare classes, and how many of the rare classes' test images the network recognises that goes on from there.
+Takes the options of mnist/run_plot.py that say which chains. Of every run and iteration it records how many
+of the picks are of the rare classes, and how many of these classes' test images the network recognises that
+goes on from there. In the first run it takes the time of a selection: let the machine do nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
 
 import numpy as np
 import torch
+from machine import description
 from tqdm import tqdm
 
 from fisher_al.chain import Chain
@@ -23,11 +27,13 @@ from fisher_al.errors import UserError
 from fisher_al.files.run_log import versions
 from fisher_al.files.storage import save_json
 from fisher_al.method.predictions import predict
+from fisher_al.method.question import descriptors_of
 from fisher_al.results.curve_files import command_line
 from fisher_al.stages.main_descr import load_labeled
 from mnist.experiment import DATASETS
 
 PICKED, RECALL = "rare among the picks, %", "recall of the rare, %"
+TIMED_AFTER, REPEATS = 3, 3
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,20 @@ def rare_in(chain: Chain) -> dict[str, list[float]]:
         picked.append(100 * torch.isin(data.pool.labels[picks], rare).double().mean().item())
         predictions = predict(chain.load_model(batch, 0), test, chain.test_batch_size)
         recall.append(100 * (predictions == test.labels).double().mean().item())
-    return {
-        "rare among the picks, %": np.round(picked, 4).tolist(),
-        "recall, %": np.round(recall, 4).tolist(),
-    }
+    return {PICKED: np.round(picked, 4).tolist(), RECALL: np.round(recall, 4).tolist()}
+
+
+def seconds_of(chain: Chain) -> float:
+    """Median time of a selection, from the network to the picks."""
+    batch = min(TIMED_AFTER, chain.iterations_done)
+    iteration, method = chain.iteration(batch), chain.method
+    labeled = load_labeled(chain, batch, len(iteration.pool))
+    times = []
+    for _ in range(REPEATS):
+        start = perf_counter()
+        method.pick(iteration, labeled, descriptors_of(method, iteration, in_memory=True))
+        times.append(perf_counter() - start)
+    return round(median(times), 4)
 
 
 def main(arguments):
@@ -65,15 +81,16 @@ def main(arguments):
     )
     chains = [chain for chain in campaign_chains(experiment, options) if chain.iterations_done]
     if not chains:
-        raise UserError(
-            f"{options.data_folder(experiment.name)}: no results; run run.py --figure later first"
-        )
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+        folder = options.data_folder(experiment.name)
+        raise UserError(f"{folder}: no results of these runs; run run.py --figure later first")
+    first = {chain.curve_name: chain for chain in reversed(chains)}
+    found = {name: {"seconds": seconds_of(chain), "runs": {}} for name, chain in first.items()}
     for chain in tqdm(chains, unit="chain"):
-        found.setdefault(chain.curve_name, {})[chain.layout.run] = rare_in(chain)
+        found[chain.curve_name]["runs"][chain.layout.run] = rare_in(chain)
     folder = options.out or options.data_folder(experiment.name) / "figures"
-    path = folder / f"{experiment.name.lower()}-{options.figure}_rare.json"
-    save_json({"command": command_line(), "versions": versions(), "methods": found}, path)
+    path = folder / f"{experiment.name.lower()}-{options.figure or 'chains'}_rare.json"
+    machine = description()
+    save_json({"command": command_line(), "versions": versions(), "machine": machine, "methods": found}, path)
     print(path)
 
 
