@@ -47,11 +47,8 @@ class ForwardPass:
 
     def scores(self, labels: Tensor) -> Tensor:
         """Fisher scores (N, L): gradient of CE(f(x), label) at each scale, averaged over positions."""
-        return self.expected_scores(F.one_hot(labels, self.logits.shape[1]))
-
-    def expected_scores(self, probabilities: Tensor) -> Tensor:
-        """Fisher scores (N, L) expected where the label has these probabilities (N, C); see `scores`."""
-        return self._pull_back((self.logits.softmax(1) - probabilities).unsqueeze(1)).squeeze(1)
+        one_hot = F.one_hot(labels, self.logits.shape[1])
+        return self._pull_back((self.logits.softmax(1) - one_hot).unsqueeze(1)).squeeze(1)
 
     def class_scores(self) -> Tensor:
         """Fisher scores (N, C, L) of every class as the label.

@@ -1,4 +1,4 @@
-"""Scores expected under the label's distribution on the pool, where other classes are frequent than in V.
+"""The most probable label on the pool, where other classes are frequent than among the validation images.
 
 The nearest validation image calls too many images rare: of a pool's frequent images, those that look like
 another class outnumber the rare ones. Which share each class has in the pool is found from the predictions.
@@ -20,16 +20,11 @@ MOST_STEPS, SMALL_CHANGE = 1000, 1e-6
 
 
 class ShiftedLabel(KernelMethod):
-    """S by p(y|z), a logistic regression on V, corrected for the shares that classes have in the pool.
-
-    The scores are linear in the one-hot label, so that those expected cost no more than those of one label.
-    """
+    """S = the most probable label by a regression on V, corrected for the shares of classes in the pool."""
 
     name = sub = "gradShift"
-    notation, formula = (
-        r"$S\sim\hat{p}_\mathrm{pool}(y,z)$",
-        "logistic regression of V, by the pool's shares of classes",
-    )
+    notation = r"$S=\hat{p}_\mathrm{pool}(y,z)$"
+    formula = "most probable by a regression on V, given the pool's shares of classes"
     cost = "2 forward passes, 1 pooled gradient, C products of length L"
     color, marker, extension = "#AA0000", "*", True
 
@@ -46,10 +41,10 @@ class ShiftedLabel(KernelMethod):
         counts = torch.bincount(images.labels, minlength=iteration.num_classes)
         ratio = share_ratios(pool, counts / len(images))
 
-        def expected(one_pass: ForwardPass, labels: Tensor) -> Tensor:
-            return one_pass.expected_scores(shifted(head(one_pass.features).softmax(1), ratio))
+        def rule(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+            return shifted(head(one_pass.features).softmax(1), ratio).argmax(1)
 
-        return Description(Described(network, iteration.pool, *how, expected), validation)
+        return Description(Described(network, iteration.pool, *how, scores_of(rule)), validation)
 
 
 def share_ratios(probabilities: Tensor, shares: Tensor) -> Tensor:
