@@ -46,10 +46,7 @@ class Chain:
     def by_protocol(
         cls, experiment: Experiment, layout: Layout, method: Method, device: str = "cpu", **changes: Any
     ) -> Chain:
-        """The chain as the experiment's protocol has it, apart from `changes` of single fields.
-
-        Raises: UserError if the epoch to keep would be chosen by images that are learned.
-        """
+        """The chain as the experiment's protocol has it, apart from `changes` of single fields."""
         settings: dict[str, Any] = {
             "training": experiment.training,
             "iterations": experiment.iterations,
@@ -64,12 +61,19 @@ class Chain:
         if method.asks_nothing:
             settings["budget"] = 0
         layout = replace(layout, variant=settings["variant"].folder)
-        chain = cls(experiment, layout, method, device=device, **settings)
-        if chain.trains_on_validation and chain.variant.keep == "validation":
+        return cls(experiment, layout, method, device=device, **settings)
+
+    def require_fair_tests(self) -> None:
+        """Raise UserError if images that are learned would test, or choose the epoch to keep."""
+        if not self.trains_on_validation:
+            return
+        if self.experiment.source.tests_on_validation:
             raise UserError(
-                f"--keep validation: {chain.curve_name} learns these images; choose --keep last, or best"
+                f"{self.curve_name}: the validation images that it learns are those it is tested on; "
+                "give --holdout"
             )
-        return chain
+        if self.variant.keep == "validation":
+            raise UserError(f"--keep validation: {self.curve_name} learns these images; keep best or last")
 
     @property
     def name(self) -> str:
@@ -131,14 +135,9 @@ class Chain:
     def load_data(self) -> Data:
         """The sets of the run, of the validation images those that the variant leaves.
 
-        Raises: UserError if a class has not as many, or if networks would learn what they are tested on.
+        Raises: UserError if a class has not as many.
         """
         data = self.experiment.source.load(self.layout, self.device)
-        if self.trains_on_validation and data.validation is data.test:
-            raise UserError(
-                f"{self.name}: its validation images are the test images, and no network may learn these; "
-                "give --holdout"
-            )
         per_class = self.variant.validation_images
         if per_class is None:
             return data

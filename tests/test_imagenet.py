@@ -156,6 +156,16 @@ def test_baselines_pick_by_descriptors_in_16_bits(folder):
     assert "made with half True, now False" in error(RUN, folder, *arguments)
 
 
+def test_variants_of_the_protocol(folder):
+    arguments = [*OPTIONS, "--iterations", 1, "-as", 9, "--keep", "last", "--train-on-validation"]
+    methods = ["--methods", "gradFmap/768", "gradShift/768", "similar", "train-on-validation"]
+    out = script("run.py", folder, *arguments, "--validation-images", 2, "--holdout", 0.4, *methods)
+    assert out.count("1/1") == 4
+    assert "similar V=8 trained on V" in out
+    refused = error(RUN, folder, *arguments, *methods)
+    assert "the validation images that it learns are those it is tested on; give --holdout" in refused
+
+
 def test_vaal_runs_on_a_folder(folder):
     arguments = ["run.py", "--dataset", "ImageNet", *OPTIONS[:-2], "--iterations", 2, "-as", 5]
     sizes = ["--train-iterations", 5, "--batch-size", 4, "--vae-width", 8, "--latent", 4]

@@ -88,6 +88,8 @@ def run_main(datasets: Datasets, arguments: Sequence[str]) -> int:
             ),
             options,
         )
+        for chain in chains:
+            chain.require_fair_tests()
         tasks = [ChainTask(chain) for chain in chains]
     unit = "model" if options.initial else "iteration"
     options = replace(options, jobs=options.jobs or default_jobs(experiment, tasks, device))

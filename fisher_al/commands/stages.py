@@ -208,6 +208,7 @@ def _chain(experiment: Experiment, options: StageOptions, **changes: Any) -> Cha
         variant=options.variant(),
         **changes,
     )
+    chain.require_fair_tests()
     announce(chain.device)
     # what is missing, or of another seed, is told before anything is written
     chain.load_model(options.batch, options.ensemble_index)

@@ -48,6 +48,10 @@ class FolderSource(ImageSource):
     half: bool = False
 
     @property
+    def tests_on_validation(self) -> bool:
+        return self.holdout == 0
+
+    @property
     def input_settings(self) -> dict[str, Any]:
         return {"crop": self.image_shape[0], "holdout": self.holdout}
 

@@ -41,6 +41,11 @@ class ImageSource(ABC):
         return {}
 
     @property
+    def tests_on_validation(self) -> bool:
+        """Whether the validation images score the results, too."""
+        return False
+
+    @property
     def descriptor_settings(self) -> dict[str, Any]:
         """What checkpoints record of how the images' descriptors are kept."""
         return {}

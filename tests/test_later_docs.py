@@ -1,0 +1,53 @@
+"""docs/later-methods.md says what was measured."""
+
+import json
+import statistics
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from pages import DOCS, section, table
+
+from fisher_al.results.comparison import area_difference
+from fisher_al.results.curve_files import read_json
+from mnist.experiment import DATASETS
+
+PAGE = DOCS / "later-methods.md"
+OURS = "gradFmap/80"
+HEADINGS = {"MNIST": "## MNIST", "FashionMNIST": "## Fashion-MNIST"}
+
+
+def curves_of(dataset: str, metric: str) -> dict:
+    path = ROOT / "images" / f"{dataset.lower()}-later_{metric}.json"
+    by_metric = read_json(path, experiment=DATASETS.experiments[dataset])
+    return {curve.chain.curve_name: curve for curve in by_metric[metric]}
+
+
+def result_rows(dataset: str) -> list[list[str]]:
+    """The rows of a results table, from the recorded numbers."""
+    last, best = curves_of(dataset, "last"), curves_of(dataset, "best")
+    recorded = json.loads((ROOT / "images" / f"{dataset.lower()}-later_rare.json").read_text())["methods"]
+    rows = []
+    for name, curve in last.items():
+        cells = [
+            f"{curve.mean[b - 1]:.1f} ± {curve.std[b - 1]:.1f} ({best[name].mean[b - 1]:.1f})"
+            for b in (1, 3, 5, 10)
+        ]
+        difference, low, high = area_difference(curve, last[OURS])
+        area = "reference" if name == OURS else f"{difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+        of_runs = recorded[name]["runs"].values()
+        recall = [statistics.mean(run["recall of the rare, %"][b - 1] for run in of_runs) for b in (3, 10)]
+        picked = statistics.mean(sum(run["rare among the picks, %"][:3]) / 3 for run in of_runs)
+        rare = [f"{recall[0]:.0f}", f"{recall[1]:.0f}", f"{picked:.0f}"]
+        rows.append([f"`{name}`", *cells, area, *rare, f"{recorded[name]['seconds']:.2g}"])
+    return rows
+
+
+@pytest.mark.parametrize("dataset", HEADINGS)
+def test_results_are_the_recorded_ones(dataset):
+    text = section(PAGE, HEADINGS[dataset])
+    assert table(text) == result_rows(dataset)
+    curves = curves_of(dataset, "last").values()
+    [runs] = {curve.counts.max() for curve in curves}
+    assert all(np.isfinite(curve.values[: curve.counts[0]]).all() for curve in curves)
+    assert f"{runs} runs" in text
