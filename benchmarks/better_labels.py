@@ -3,64 +3,54 @@
     python3 benchmarks/better_labels.py --initial     # from the root; options as of mnist/run.py
     python3 benchmarks/better_labels.py               # ten runs of three iterations: some 20 minutes
 
-Chosen on runs 10 to 19, which no figure shows: `gradShift`. Each candidate describes the pool by scores
-expected under probabilities of the label, from the features of the validation images and their labels.
+Chosen on runs 10 to 19, which no figure shows: `regressionPrior`, the method `gradShift`. Each describes the
+pool by scores expected under probabilities of the label, from the validation images' features and labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from later_methods import PICKED, rare_in
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from fisher_al.commands.run import run_main
-from fisher_al.commands.scripts import run_script
-from fisher_al.method.acquisition import kernel_features
+from fisher_al.commands.plan import campaign_chains
+from fisher_al.commands.run import RunScriptOptions, run_main
+from fisher_al.commands.scripts import parse, run_script
+from fisher_al.files.run_log import versions
+from fisher_al.files.storage import save_json
 from fisher_al.method.base import Description, Iteration
 from fisher_al.method.descriptors import Described, ForwardPass, describe, no_scores, scores_of
 from fisher_al.method.fisher_kernel import KernelMethod
 from fisher_al.method.label_shift import share_ratios, shifted
 from fisher_al.method.pseudo_labels import true_label
 from fisher_al.method.registry import METHODS
+from fisher_al.results.curve_files import command_line
+from fisher_al.results.curves import collect_curves
 from mnist.experiment import DATASETS
 
 # From features z (n, L) to probabilities (n, C).
 Labeler = Callable[[Tensor], Tensor]
 
-NEIGHBOURS, MOST_STEPS = 10, 1000
+MOST_STEPS = 1000
 
 
-def votes(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
-    """Shares of the labels among the most similar validation images, in R_z."""
-    keys = kernel_features(features, widths)
-
-    def probabilities(rows: Tensor) -> Tensor:
-        found = (kernel_features(rows, widths) @ keys.T).topk(NEIGHBOURS, dim=1).indices
-        return F.one_hot(labels[found], classes).float().mean(1)
-
-    return probabilities
-
-
-def kernel_regression(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
-    """Logistic regression on what the kernel compares: every image standardised over its channels."""
-    fitted = LogisticRegression(max_iter=MOST_STEPS).fit(kernel_features(features, widths), labels)
-    return lambda rows: torch.from_numpy(fitted.predict_proba(kernel_features(rows, widths))).float()
-
-
-def regression(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
+def regression(features: Tensor, labels: Tensor) -> Labeler:
     """Logistic regression on z, every channel standardised over the validation images."""
     fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_STEPS)).fit(features, labels)
     return lambda rows: torch.from_numpy(fitted.predict_proba(rows)).float()
 
 
-def perceptron(features: Tensor, labels: Tensor, classes: int, widths: Sequence[int]) -> Labeler:
+def perceptron(features: Tensor, labels: Tensor) -> Labeler:
     """The same by a network of one hidden layer."""
     network = MLPClassifier((64,), max_iter=40, alpha=1e-3, random_state=0)
     fitted = make_pipeline(StandardScaler(), network).fit(features, labels)
@@ -71,12 +61,12 @@ def perceptron(features: Tensor, labels: Tensor, classes: int, widths: Sequence[
 class Candidate(KernelMethod):
     """Scores expected under what a labeler says.
 
-    fit : makes the labeler of validation features (V, L), labels (V,), the number of classes and the scales'
-    widths. prior : correct it by the pool's shares of classes. hard : its most probable label alone.
+    fit : makes the labeler of validation features (V, L) and labels (V,). prior : correct it by the pool's
+    shares of classes. hard : its most probable label alone.
     """
 
     token_name: str = ""
-    fit: Callable[..., Labeler] = votes
+    fit: Callable[..., Labeler] = regression
     prior: bool = False
     hard: bool = False
 
@@ -94,9 +84,8 @@ class Candidate(KernelMethod):
     def describe(self, iteration: Iteration, member: int) -> Description:
         network, images = iteration.network_to_describe(member), iteration.validation
         how = iteration.scales, iteration.describe_batch_size
-        widths = [network.scales[name] for name in iteration.scales]
         validation = describe(network, images, *how, scores_of(true_label))
-        labeler = self.fit(validation[..., 0], images.labels, iteration.num_classes, widths)
+        labeler = self.fit(validation[..., 0], images.labels)
         if self.prior:
             pool = Described(network, iteration.pool, *how, no_scores)
             rows = torch.cat([labeler(block[..., 0]) for block in pool])
@@ -115,10 +104,8 @@ class Candidate(KernelMethod):
 
 
 CANDIDATES = (
-    Candidate(token_name="votesPrior", fit=votes, prior=True, hard=True),
-    Candidate(token_name="kernelPrior", fit=kernel_regression, prior=True, hard=True),
     Candidate(token_name="regression", fit=regression, hard=True),
-    Candidate(token_name="regressionSoft", fit=regression),
+    Candidate(token_name="regressionPrior", fit=regression, prior=True, hard=True),
     Candidate(token_name="regressionPriorSoft", fit=regression, prior=True),
     Candidate(token_name="perceptronPrior", fit=perceptron, prior=True, hard=True),
 )
@@ -126,12 +113,33 @@ CANDIDATES = (
 METHODS.update({candidate.name: candidate for candidate in CANDIDATES})
 
 PLAN = ("-ir", "100", "--run-start", "10", "--run-stop", "20", "--iterations", "3", "--keep", "last")
-TOKENS = ("gradFmap/80", "gradAbl/80", "gradShift/80", *(f"{candidate.name}/80" for candidate in CANDIDATES))
+TOKENS = ("gradFmap/80", "gradAbl/80", *(f"{candidate.name}/80" for candidate in CANDIDATES))
+RECORD = Path(__file__).with_suffix(".json")
+
+
+def record(arguments: Sequence[str]) -> None:
+    """Write what came out, of every run and iteration."""
+    options, experiment = parse("", RunScriptOptions, DATASETS, arguments)
+    chains = campaign_chains(experiment, options)
+    found: dict[str, Any] = {}
+    for metric in ("best", "last"):
+        for curve in collect_curves(chains, metric):
+            values = dict(zip(curve.runs, curve.values.round(4).tolist(), strict=True))
+            found.setdefault(curve.chain.curve_name, {})[metric] = values
+    for chain in chains:
+        picked = rare_in(chain)[PICKED]
+        found[chain.curve_name].setdefault(PICKED, {})[chain.layout.run] = picked
+    save_json({"command": command_line(), "versions": versions(), "methods": found}, RECORD)
+    print(RECORD)
 
 
 def main(arguments):
-    methods = () if "--methods" in arguments else ("--methods", *TOKENS)
-    return run_main(DATASETS, [*PLAN, *methods, *arguments])
+    chosen = () if "--methods" in arguments else ("--methods", *TOKENS)
+    arguments = [*PLAN, *chosen, *arguments]
+    code = run_main(DATASETS, arguments)
+    if code == 0 and "--initial" not in arguments:
+        record(arguments)
+    return code
 
 
 if __name__ == "__main__":
