@@ -33,6 +33,7 @@ class ShiftedLabel(KernelMethod):
         how = iteration.scales, iteration.describe_batch_size
         validation = describe(network, images, *how, scores_of(true_label))
         labels = images.labels.cpu().numpy()
+        # at scikit-learn's strength: a hundred times stronger, and rare classes are taken for absent
         head = logistic_head(validation[..., 0].double().numpy(), labels, iteration.num_classes)
         head.to(iteration.device)
         with torch.inference_mode():
