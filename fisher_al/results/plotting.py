@@ -77,10 +77,11 @@ def plot_panels(
     paths: Sequence[Path],
     y_label: str = "",
     title: str = "",
+    logarithmic: bool = False,
 ) -> None:
     """Draw lines side by side, one set of axes per name; all have the lines of the same names.
 
-    y_label : of what all of them show, whose axis they then share.
+    y_label : of what all of them show, whose axis they then share. logarithmic : the x axis.
     """
     figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -91,6 +92,8 @@ def plot_panels(
         axes.set_title(name)
         axes.set_xlabel(x_label)
         axes.grid(alpha=0.3)
+        if logarithmic:
+            axes.set_xscale("log")
     row[0].set_ylabel(y_label)
     if title:
         figure.suptitle(title)
