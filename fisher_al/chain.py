@@ -142,7 +142,8 @@ class Chain:
         if per_class is None:
             return data
         generator = derive_generator(self.seed, self.layout.run, "validation images")
-        chosen = some_of_each_class(data.validation.labels.cpu(), per_class, generator)
+        labels, classes = data.validation.labels.cpu(), self.experiment.num_classes
+        chosen = some_of_each_class(labels, per_class, classes, generator)
         return replace(data, validation=data.validation.subset(chosen))
 
     def model_path(self, batch: int, member: int) -> Path:

@@ -35,7 +35,7 @@ class Variant:
         """The variant that recorded settings tell of; what cannot be one counts as not said."""
         per_class, trained, keep = (settings.get(own.name, own.default) for own in fields(cls))
         return cls(
-            per_class if type(per_class) is int and per_class > 0 else None,
+            per_class if type(per_class) is int and 0 < per_class < 10**12 else None,
             trained is True,
             keep if keep in KEPT_EPOCHS else KEPT_EPOCHS[0],
         )

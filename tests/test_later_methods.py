@@ -22,7 +22,7 @@ from fisher_al.method.separation import (
     narrow_threshold,
 )
 from fisher_al.method.skactiveml import typiclust_picks
-from fisher_al.method.submodular import gradient_directions, greedy_mutual_information, last_layer
+from fisher_al.method.submodular import gradient_directions, greedy_mutual_information
 from mnist.custom_models.lenet import LeNet
 
 
@@ -207,26 +207,37 @@ def test_greedy_picks_by_hand():
     assert greedy_mutual_information(lambda rows: table[:, rows], 4, 3).tolist() == [0, 3, 2]
 
 
-def test_similarity_of_two_images_is_the_cosine_of_their_gradients():
-    generator = torch.Generator().manual_seed(0)
-    network = seeded_network(LeNet, 10, 0)
-    pixels = torch.randint(256, (6, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(10, (6,), generator=generator)
-    images = Images(pixels, labels, 0.1307, 0.3081)
-    probabilities, inputs = last_layer(network, images, 4)
-    residuals = probabilities - nn.functional.one_hot(labels, 10)
-    factors = gradient_directions(residuals, inputs)
+def confident_network(factor):
+    """A LeNet whose logits are `factor` times those of its initial weights."""
+    network = seeded_network(LeNet, 10, 0).eval()
+    with torch.no_grad():
+        for weights in (network.fc2.weight, network.fc2.bias):
+            weights *= factor
+    return network
 
-    exact = seeded_network(LeNet, 10, 0).double().eval()
-    head = exact.get_submodule(exact.head)
+
+@pytest.mark.parametrize("factor", [1, 100])
+def test_similarity_of_two_images_is_the_cosine_of_their_gradients(factor):
+    generator = torch.Generator().manual_seed(0)
+    network = confident_network(factor)
+    pixels = torch.randint(256, (8, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (8,), generator=generator)
+    images = Images(pixels, labels, 0.1307, 0.3081)
+    labels[4:] = network(images[:][0]).argmax(1)[4:]
+    factors = gradient_directions(network, images, 4, labels)
+    assert torch.equal(
+        gradient_directions(network, images.subset(torch.arange(4, 8)), 8)[0], factors[0][4:]
+    )  # the predicted labels by default
+
+    exact = confident_network(factor).double()
     gradients = []
-    for pixels, label in zip(images[:][0].double(), labels, strict=True):
-        loss = nn.functional.cross_entropy(exact(pixels[None]), label[None])
-        parts = torch.autograd.grad(loss, (head.weight, head.bias))
+    for image, label in zip(images[:][0].double(), labels, strict=True):
+        loss = nn.functional.cross_entropy(exact(image[None]), label[None])
+        parts = torch.autograd.grad(loss, (exact.fc2.weight, exact.fc2.bias))
         gradients.append(torch.cat([part.flatten() for part in parts]))
-    gradients = nn.functional.normalize(torch.stack(gradients))
+    gradients = nn.functional.normalize(torch.stack(gradients), eps=1e-300)
     cosines = (factors[0] @ factors[0].T) * (factors[1] @ factors[1].T)
-    assert torch.allclose(cosines.double(), gradients @ gradients.T, atol=1e-5)
+    assert torch.allclose(cosines.double(), gradients @ gradients.T, atol=1e-3)
 
 
 def test_similar_picks_what_is_like_the_misclassified_validation_images():
@@ -241,10 +252,8 @@ def test_similar_picks_what_is_like_the_misclassified_validation_images():
     iteration = question(network, pool, validation, 5, 0, num_classes=10, scales=(), batch_size=100)
     picks = METHODS["similar"].pick(iteration, torch.tensor([3]), Descriptors())
 
-    residuals, inputs = last_layer(network, pool, 100)
-    queries = residuals - nn.functional.one_hot(labels, 10)
-    residuals = residuals - nn.functional.one_hot(predicted, 10)
-    query, rows = gradient_directions(queries, inputs), gradient_directions(residuals, inputs)
+    query = gradient_directions(network, validation, 100, labels)
+    rows = gradient_directions(network, pool, 100, predicted)
     table = (query[0][[3, 8]] @ rows[0].T) * (query[1][[3, 8]] @ rows[1].T)
     table = table.clamp_min(0).double().numpy()
     table[:, 3] = -1  # labeled
@@ -267,3 +276,11 @@ def test_typiclust_picks_the_densest_image_of_clusters_without_a_label():
         own = torch.arange(30) + 30 * (pick // 30)
         distances = torch.cdist(normal[own], normal[own]).sort().values[:, 1:21].mean(1)
         assert pick == own[distances.argmin()]
+
+
+def test_typiclust_picks_any_where_too_few_images_differ():
+    features = torch.eye(3)[torch.arange(20) % 3]
+    available = torch.arange(4, 20)
+    picks = typiclust_picks(features, torch.arange(4), available, 5, seed=0)
+    assert len(set(picks.tolist())) == 5
+    assert torch.isin(picks, available).all()

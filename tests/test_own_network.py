@@ -87,7 +87,7 @@ def network():
 
 
 def without_the_oracle():
-    return [name for name, method in METHODS.items() if not method.pool_labels and not method.scripts]
+    return [name for name, method in METHODS.items() if method.works_unlabeled]
 
 
 @pytest.mark.parametrize("method", without_the_oracle())
@@ -130,6 +130,8 @@ def test_picks_on_arrays_match_by_double_loop(sets, network):
         ({"budget": 5, "method": "fisher"}, "unknown method 'fisher': choose from random, varMC"),
         ({"budget": 5, "method": "vaal"}, "unknown method 'vaal'"),
         ({"budget": 5, "method": "gradAbl"}, "method 'gradAbl': needs the labels of the pool"),
+        ({"budget": 5, "method": "galaxy"}, "method 'galaxy': needs the labels of the pool"),
+        ({"budget": 5, "method": "train-on-validation"}, "unknown method 'train-on-validation'"),
         ({"budget": 5, "scales": ["layer3"]}, "unknown scale 'layer3': the network has stem, block, pooled"),
         ({"budget": 5, "scales": []}, "method 'gradFmap': needs at least one scale of stem, block, pooled"),
     ],

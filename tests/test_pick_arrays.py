@@ -134,7 +134,7 @@ def overflowing():
         ({"labeled": [1], "y_labeled": ["dog"]}, "y_labeled: the classifier does not know 'dog'"),
         ({"labeled": [1], "method": "balanced"}, "'balanced': counts the labels so far"),
         ({"classifier": None}, "needs a fitted linear classifier, but NoneType has no coef_"),
-        ({"classifier": KNeighborsClassifier()}, "none, random, coreset need none"),
+        ({"classifier": KNeighborsClassifier()}, "none, random, coreset, typiclust need none"),
         ({"classifier": made()[3].sparsify()}, r"a sparse coef_, which densify\(\) makes dense"),
         ({"classifier": overflowing()}, "coef_ or intercept_ holds NaN, or infinity in float32"),
         ({"classifier": LogisticRegression()}, "LogisticRegression has no coef_"),

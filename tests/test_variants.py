@@ -100,13 +100,13 @@ def test_images_of_a_folder_are_chosen_and_joined():
 def test_fewer_images_of_each_class_are_among_more():
     labels = torch.arange(60) % 3
     few, more = (
-        some_of_each_class(labels, count, torch.Generator().manual_seed(0)).tolist() for count in (4, 9)
+        some_of_each_class(labels, count, 3, torch.Generator().manual_seed(0)).tolist() for count in (4, 9)
     )
     assert set(few) < set(more)
     assert few == sorted(few)
     assert torch.bincount(labels[few]).tolist() == [4, 4, 4]
     with pytest.raises(UserError, match="--validation-images 21: class 0 has 20"):
-        some_of_each_class(labels, 21, torch.Generator())
+        some_of_each_class(labels, 21, 3, torch.Generator())
 
 
 def test_methods_have_no_other_validation_images(folder, layout):

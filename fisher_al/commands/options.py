@@ -121,8 +121,8 @@ class MethodsOptions:
         "--methods",
         nargs="+",
         metavar="METHOD",
-        help="e.g. random varMC gradFmap/80, with a descriptor length where one belongs; the README lists "
-        "all (default: the paper's)",
+        help="e.g. random varMC gradFmap/80, with a descriptor length where one belongs; README and "
+        "docs/later-methods.md list all (default: the paper's)",
     )
     ensemble_size: tuple[int, ...] = option(
         *("-ens", "--ensemble-size"),

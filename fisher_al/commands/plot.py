@@ -15,7 +15,7 @@ from fisher_al.commands.parsing import option, percentage, switch
 from fisher_al.commands.plan import campaign_chains, chosen_figure
 from fisher_al.commands.scripts import Datasets, parse
 from fisher_al.errors import UserError
-from fisher_al.experiment import Experiment, PaperFigure
+from fisher_al.experiment import Experiment, PaperFigure, Variant
 from fisher_al.files.layout import format_ratio
 from fisher_al.files.locks import sole_writer
 from fisher_al.results.comparison import (
@@ -79,8 +79,14 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         _draw_costs(experiment, options)
         return
     by_metric = _find_curves(experiment, options)
+    if options.compare_paper and len(by_metric) > 1:
+        raise UserError("--compare-paper: not with several accuracies side by side; name one --metric")
+    every = [curve for curves in by_metric.values() for curve in curves]
+    if options.reference:
+        _find(every, options.reference, "--reference")
     folder = options.out or options.data_folder(experiment.name) / "figures"
-    for ratio in _ratios(curve.chain for curves in by_metric.values() for curve in curves):
+    is_copy = options.data is not None and len(options.data) == len(by_metric)
+    for ratio in _ratios(curve.chain for curve in every):
         panels = {}
         for metric, curves in by_metric.items():
             chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
@@ -90,7 +96,7 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
                 panels[metric] = present
         if panels:
             name = _figure_name(experiment, ratio, options, list(panels))
-            _write(panels, folder / name, experiment, options)
+            _write(panels, folder / name, experiment, options, is_copy)
 
 
 def _ratios(chains: Iterable[Chain]) -> list[float]:
@@ -129,14 +135,13 @@ def _find_curves(experiment: Experiment, options: PlotOptions) -> dict[str, list
         by_metric = {metric: collect_curves(chains, metric) for metric in dict.fromkeys(metrics)}
     if not any(curve.counts.any() for curves in by_metric.values() for curve in curves):
         folder = options.data_folder(experiment.name)
-        raise UserError(f"{folder}: no results of these runs; run run.py first")
+        raise UserError(f"{folder}: no results of these runs, or none with that accuracy; run run.py first")
     return by_metric
 
 
 def _compare(curves: Sequence[Curve], options: PlotOptions) -> None:
-    reference = (
-        _find(curves, options.reference, "--reference") if options.reference else _default_reference(curves)
-    )
+    named = [curve for curve in curves if curve.chain.curve_name == options.reference]
+    reference = named[0] if named else _default_reference(curves)
     accuracy = options.accuracy or default_accuracy(reference)
     print(f"\narea under the curve (mean accuracy over the labels, %), against {reference.chain.curve_name};")
     print(f"labels saved on the way to {accuracy:g}%, in the runs that both have; [95% interval, bootstrap]")
@@ -165,12 +170,15 @@ def _default_reference(curves: Sequence[Curve]) -> Curve:
 
 
 def _write(
-    panels: Mapping[str, Sequence[Curve]], stem: Path, experiment: Experiment, options: PlotOptions
+    panels: Mapping[str, Sequence[Curve]],
+    stem: Path,
+    experiment: Experiment,
+    options: PlotOptions,
+    is_copy: bool,
 ) -> None:
-    """The figure, and the numbers of each of its panels."""
+    """The figure, and the numbers of each of its panels, if they are not a copy of the JSON that was read."""
     drawn = [Path(f"{stem}.{suffix}") for suffix in ("png", "pdf")]
     numbers = {metric: Path(f"{stem}_{metric}" if len(panels) > 1 else stem) for metric in panels}
-    is_copy = options.data is not None and len(options.data) == len(panels)
     suffixes = ("csv",) if is_copy else ("csv", "json")
     written = [Path(f"{name}.{suffix}") for name in numbers.values() for suffix in suffixes]
     with sole_writer([*drawn, *written]):
@@ -214,6 +222,9 @@ def _figure_name(
         starts = set(options.unsupervised)
         parts += ["random_init"] if starts == {0} else ["both_inits"] if starts == {0, 1} else []
     parts += [f"nr_{options.noisy_ratio}"] if options.noisy_ratio else []
-    parts += [folder] if (folder := options.variant().folder) else []
-    parts += [*options.metric] if options.metric not in (None, ("best",)) else []
+    figure = chosen_figure(experiment, options)
+    keep, metrics_shown = (figure.keep, figure.metrics) if figure else ("best", ("best",))
+    variant = options.variant(keep)
+    parts += [variant.folder or "keep_best"] if variant != Variant(keep=keep) else []
+    parts += [*options.metric] if options.metric not in (None, metrics_shown) else []
     return "_".join(parts)

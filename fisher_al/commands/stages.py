@@ -129,7 +129,7 @@ def gen_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     if described:
         print(chain.layout.descriptors("train", chain.method, options.ensemble_index))
     else:
-        print(f"{chain.method.token} picks at random at batch {options.batch}: no descriptors needed")
+        print(f"{chain.method.token} needs no descriptors at batch {options.batch}")
 
 
 def main_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:

@@ -77,13 +77,13 @@ def split_holdout(labels: Tensor, share: float, generator: torch.Generator) -> t
     return kept.nonzero().squeeze(1), held_out.nonzero().squeeze(1)
 
 
-def some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def some_of_each_class(labels: Tensor, count: int, num_classes: int, generator: torch.Generator) -> Tensor:
     """Indices (ascending) of `count` random images of every class; those of a smaller count are among them.
 
     Raises: UserError if a class has fewer.
     """
     chosen = []
-    for label in labels.unique().tolist():
+    for label in range(num_classes):
         members = (labels == label).nonzero().squeeze(1)
         if len(members) < count:
             raise UserError(

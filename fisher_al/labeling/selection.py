@@ -230,7 +230,7 @@ def _method(strategy: Strategy, fitted: Fitted) -> Method:
     method = METHODS[strategy.method]
     if fitted.head is None and isinstance(method, KernelMethod):
         return FeatureSimilarity()
-    if fitted.head is None and strategy.method in ("margin", "entropy", "balanced", "badge"):
+    if fitted.head is None and strategy.method in ("margin", "entropy", "balanced", "badge", "similar"):
         return RandomPicks()
     return method
 

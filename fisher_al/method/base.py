@@ -121,6 +121,12 @@ class Method(ABC):
     scripts: ClassVar[str] = ""
 
     @property
+    def works_unlabeled(self) -> bool:
+        """Whether it picks by itself, and without labels of the pool until it has picked."""
+        needs_labels = self.pool_labels or self.asks_one_by_one
+        return not (needs_labels or self.asks_nothing or self.scripts)
+
+    @property
     def token(self) -> str:
         """What `--methods` accepts for this method, e.g. `gradFmap/80`."""
         return f"{self.name}/{self.length}" if self.has_scales else self.name

@@ -8,6 +8,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from fisher_al.distributed import decided_by_main
 from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
 from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
 from fisher_al.method.descriptors import Described, no_scores
@@ -138,7 +139,8 @@ class TypicalPicks(FeatureBaseline):
 
         features = descriptors.pool[0][:][..., 0].float()
         available = unlabeled_indices(labeled, len(iteration.pool))
-        return typiclust_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
+        seed = iteration.seed_of("picks")
+        return decided_by_main(lambda: typiclust_picks(features, labeled, available, iteration.budget, seed))
 
 
 class Badge(FeatureBaseline):

@@ -20,7 +20,7 @@ from fisher_al.method.question import (
     question_on_features,
 )
 
-WITHOUT_CLASSIFIER = ("none", "random", "coreset")
+WITHOUT_CLASSIFIER = ("none", "random", "coreset", "typiclust")
 
 
 def pick(
@@ -49,10 +49,10 @@ def pick(
         classes are as frequent as they matter to you. Labels are strings or whatever `classes_` holds.
     classifier : any fitted classifier with `coef_`, `intercept_` and `classes_`, such as LogisticRegression,
         RidgeClassifier or LinearSVC; of a pipeline its last step, with features as that step sees them. The
-        methods none, random and coreset take any other, and None while there is none.
+        methods none, random, coreset and typiclust take any other, and None while there is none.
     budget : int, how many rows to pick.
-    method : "gradFmap" (the paper's), "gradGmap", "grad", "none", "random", "margin", "entropy", "balanced",
-        "coreset" or "badge"; they are described in README's table.
+    method : "gradFmap" (the paper's), "gradGmap", "grad", "gradShift", "none", "random", "margin", "entropy",
+        "balanced", "coreset", "badge", "typiclust" or "similar"; see README and docs/later-methods.md.
     labeled : indices (n,) of the rows in `X_pool` that have labels already, and are not picked.
     y_labeled : array-like (n,), their labels, which "balanced" counts; the others do without.
     validation_predictions : array-like (n_validation,), what the classifier says of the validation samples.

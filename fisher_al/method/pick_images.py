@@ -72,8 +72,9 @@ def pick_images(
 
 def _method(name: str, network: TappedNetwork, scales: tuple[str, ...], pool: Images) -> Method:
     """The method of that name on the network's scales, if it can work on the pool."""
-    method = method_named(name, {name: method for name, method in METHODS.items() if not method.scripts})
-    if method.pool_labels and int(pool.labels.min()) < 0:
+    offered = {n: m for n, m in METHODS.items() if not (m.scripts or m.asks_nothing)}
+    method = method_named(name, offered)
+    if not method.works_unlabeled and int(pool.labels.min()) < 0:
         raise UserError(f"method '{name}': needs the labels of the pool")
     if not method.has_scales:
         return method

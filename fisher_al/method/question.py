@@ -26,12 +26,11 @@ ROWS_AT_ONCE = 8192
 
 def methods_on_features() -> dict[str, Method]:
     """By name, the methods that do without sampling, and without labels of the pool while they pick."""
-    return {name: method for name, method in METHODS.items() if not _needs_more(method)}
-
-
-def _needs_more(method: Method) -> bool:
-    needs_labels = method.pool_labels or method.asks_one_by_one or method.asks_nothing
-    return needs_labels or method.samples_repeatedly or bool(method.scripts)
+    return {
+        name: method
+        for name, method in METHODS.items()
+        if method.works_unlabeled and not method.samples_repeatedly
+    }
 
 
 def method_named(name: str, offered: Mapping[str, Method]) -> Method:

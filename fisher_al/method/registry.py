@@ -1,4 +1,4 @@
-"""The registry of methods, by name: what `--methods` offers, and the README's table."""
+"""The registry of methods, by name: what `--methods` offers, and the tables of the documentation."""
 
 from __future__ import annotations
 

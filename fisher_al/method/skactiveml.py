@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from skactiveml.base import SkactivemlClassifier
 from skactiveml.pool import Badge, CoreSet, TypiClust
 from torch import Tensor
+
+from fisher_al.method.acquisition import random_picks
 
 # Neighbours whose mean distance says how typical an image is, as in TypiClust's own code.
 TYPICAL_NEIGHBOURS = 20
@@ -25,10 +28,14 @@ def typiclust_picks(features: Tensor, labeled: Tensor, available: Tensor, budget
 
     There are as many clusters as labels in the end, of features of length 1; typical is what has a small mean
     distance to its neighbours (arXiv:2202.02794). labeled, available : indices
-    into the pool; returns `budget` indices out of `available`.
+    into the pool; returns `budget` indices out of `available`, random ones where fewer images differ.
     """
+    features = F.normalize(features)
+    if len(torch.unique(features, dim=0)) < len(labeled) + budget:
+        generator = torch.Generator().manual_seed(seed)
+        return available[random_picks(len(available), budget, generator)]
     strategy = TypiClust(random_state=seed % 2**32, k=TYPICAL_NEIGHBOURS)
-    return _picks_by_features(strategy, F.normalize(features), labeled, available, budget)
+    return _picks_by_features(strategy, features, labeled, available, budget)
 
 
 def _picks_by_features(

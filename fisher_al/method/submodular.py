@@ -34,14 +34,10 @@ class Similar(Method):
 
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         network, size = iteration.load_network(0), iteration.predict_batch_size
-        residuals, inputs = last_layer(network, iteration.validation, size)
-        targets = misclassified_validation(iteration)
-        residuals -= F.one_hot(iteration.validation.labels, iteration.num_classes)
-        query = gradient_directions(residuals[targets], inputs[targets])
-        residuals, inputs = last_layer(network, iteration.pool, size)
-        residuals -= F.one_hot(residuals.argmax(1), iteration.num_classes)
+        images, targets = iteration.validation, misclassified_validation(iteration)
+        query = [factor[targets] for factor in gradient_directions(network, images, size, images.labels)]
+        pool = gradient_directions(network, iteration.pool, size)
         available = unlabeled_indices(labeled, len(iteration.pool))
-        pool = gradient_directions(residuals, inputs)
 
         def similarity(some: Tensor) -> Tensor:
             rows = available[some].to(iteration.device)
@@ -52,29 +48,36 @@ class Similar(Method):
         return available[picks]
 
 
-def last_layer(network: TappedNetwork, images: Images, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Softmax (N, C), and what the classification layer sees (N, width)."""
+def gradient_directions(
+    network: TappedNetwork, images: Images, batch_size: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Factors of length 1, (N, C) and (N, width + 1), of each image's gradient in the classification layer.
+
+    That of its weights and bias is the outer product of softmax less label and of the layer's input with a 1
+    behind it, so the product of the factors' products is the cosine of two gradients. labels : (N,), by
+    default those that the network predicts.
+    """
     seen: list[Tensor] = []
     hook = network.get_submodule(network.head).register_forward_pre_hook(lambda _, given: seen.append(*given))
     network.eval()
-    blocks = []
-    for chunk, inputs, _ in shared_batches(images, batch_size):
+    residuals, inputs, start = [], [], 0
+    for chunk, batch, _ in shared_batches(images, batch_size):
         with torch.inference_mode():
-            probabilities = network(inputs).softmax(1)
-            block = torch.cat([probabilities, seen.pop().flatten(1)], 1)
-        blocks.append(gather_rows(block, batch_size, len(chunk)))
+            logits = gather_rows(network(batch), batch_size, len(chunk))
+            inputs.append(gather_rows(seen.pop().flatten(1), batch_size, len(chunk)))
+        own = logits.argmax(1) if labels is None else labels[start : start + len(chunk)]
+        residuals.append(_residuals(logits, own))
+        start += len(chunk)
     hook.remove()
-    classes = probabilities.shape[1]
-    rows = torch.cat(blocks)
-    return rows[:, :classes].clone(), rows[:, classes:].clone()
+    return torch.cat(residuals), F.normalize(F.pad(torch.cat(inputs), (0, 1), value=1.0))
 
 
-def gradient_directions(residuals: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of length 1, (n, C) and (n, width + 1): products of both give the cosine of two gradients.
-
-    residuals : (n, C), softmax less label; inputs : (n, width) of the last layer, whose bias sees a 1.
-    """
-    return F.normalize(residuals, eps=1e-30), F.normalize(F.pad(inputs, (0, 1), value=1.0))
+def _residuals(logits: Tensor, labels: Tensor) -> Tensor:
+    """Directions of softmax less one-hot (n, C), exact where the softmax is all but one-hot itself."""
+    chosen = labels.unsqueeze(1)
+    others = logits.double().softmax(1).scatter(1, chosen, 0)
+    residuals = others.scatter(1, chosen, -others.sum(1, keepdim=True))
+    return F.normalize(residuals, eps=torch.finfo(torch.double).tiny).float()
 
 
 def greedy_mutual_information(

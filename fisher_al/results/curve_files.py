@@ -161,12 +161,13 @@ def _curve(entry: dict, experiment: Experiment) -> Curve:
     settings = entry.get("settings", {})
     if not isinstance(settings, dict):
         raise ValueError("settings that are no object")
+    method = parse_method(str(entry["method"]), experiment)
     chain = Chain.by_protocol(
         experiment,
         layout,
-        parse_method(str(entry["method"]), experiment),
+        method,
         iterations=len(rows[0]),
-        budget=number("budget", 0, 10**9),
+        budget=number("budget", 0 if method.asks_nothing else 1, 10**9),
         mc_samples=experiment.mc_samples if entry["K"] is None else number("K", 1, 10**9),
         seed=number("seed", 0, float("inf")),
         variant=Variant.recorded_in(settings),

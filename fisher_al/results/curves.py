@@ -10,7 +10,6 @@ import numpy as np
 from tabulate import tabulate
 
 from fisher_al.chain import Chain
-from fisher_al.experiment import Variant
 from fisher_al.files.layout import format_ratio
 from fisher_al.training.checkpoints import load_checkpoint
 
@@ -37,7 +36,8 @@ class Curve:
         chain = self.chain
         members = len(chain.members)
         notation = chain.method.legend(members, max(1, chain.mc_samples // members))
-        return notation if chain.layout.pretrained else f"{notation}, random init"
+        start = "" if chain.layout.pretrained else ", random init"
+        return f"{notation}{start}{chain.validation_use}"
 
     @property
     def labels(self) -> np.ndarray:
@@ -98,15 +98,15 @@ def collect_curves(
 
 def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -> Curve:
     """The curve of the runs of one method, with the settings that the first readable one records."""
-    readable = next((chain for chain in group if chain not in unreadable), None)
-    settings = {} if readable is None else _recorded_settings(readable)
-    first = readable or group[0]
+    readable = [chain for chain in group if chain not in unreadable]
+    begun = next((chain for chain in readable if chain.model_path(1, 0).is_file()), None)
+    settings = {} if begun is None else _recorded_settings(begun)
+    first = readable[0] if readable else group[0]
     return Curve(
         replace(
             first,
             mc_samples=settings.get("mc_samples", first.mc_samples),
             seed=settings.get("seed", first.seed),
-            variant=Variant.recorded_in(settings),
         ),
         tuple(chain.layout.run for chain in group),
         np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
@@ -115,9 +115,8 @@ def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -
 
 
 def _recorded_settings(chain: Chain) -> dict[str, Any]:
-    """What the chain's first checkpoint records of how it was trained; nothing if there is none."""
-    path = chain.model_path(1, 0)
-    return load_checkpoint(path, "run run.py again").get("settings", {}) if path.is_file() else {}
+    """What the chain's first checkpoint records of how it was trained."""
+    return load_checkpoint(chain.model_path(1, 0), "run run.py again").get("settings", {})
 
 
 def _accuracies(chain: Chain, key: str, unreadable: Collection[Chain]) -> list[float]:

@@ -79,7 +79,7 @@ def plot_panels(
     title: str = "",
     logarithmic: bool = False,
 ) -> None:
-    """Draw lines side by side, one set of axes per name; all have the lines of the same names.
+    """Draw lines side by side, one set of axes per name, with one legend.
 
     y_label : of what all of them show, whose axis they then share. logarithmic : the x axis.
     """
@@ -97,7 +97,9 @@ def plot_panels(
     row[0].set_ylabel(y_label)
     if title:
         figure.suptitle(title)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", handlelength=3)
+    entries = [axes.get_legend_handles_labels() for axes in row]
+    named = {name: handle for handles, names in entries for handle, name in zip(handles, names, strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside right center", handlelength=3)
     _save(figure, paths)
 
 

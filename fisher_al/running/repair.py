@@ -51,7 +51,7 @@ def _locks(task: Task) -> set[Path]:
     if not task.work.layout.run_folder.is_dir():
         return set()
     # an initial model needs those of all chains of the run, as they may rely on it
-    others = task.log.parent.glob("*.lock") if isinstance(task, InitialTask) else ()
+    others = task.work.layout.run_folder.rglob("log/*.lock") if isinstance(task, InitialTask) else ()
     return {task.lock, *others}
 
 

@@ -16,8 +16,8 @@ from fisher_al.training.steps import autocast_type
 def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
     """Classes (V,) of the validation images, each from a network that was trained without it.
 
-    Each of five networks starts from the initial model, and learns the pool's labels (n,) and four fifths of
-    the validation images by the chain's schedule; its last epoch counts.
+    They are left out a fifth at a time. Each network starts from the initial model, and learns the pool's
+    labels (n,) and the other validation images by the chain's schedule; its last epoch counts.
     """
     data = chain.load_data()
     validation, pool = data.validation, data.pool.subset(labeled)
