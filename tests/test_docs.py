@@ -82,7 +82,7 @@ def test_differences_from_the_published_curves_are_those_of_the_numbers(figure):
         sum(cell.endswith("*") for cell in points),
         " ".join(section(RESULTS, SECTIONS[figure]).split()),
     )
-    assert f"{far} points of {len(points)}" in text
+    assert f"{far} point{'' if far == 1 else 's'} of {len(points)}" in text
     ours_alone, by_chance = 0, 0.0
     for curve in shown_curves(figure).values():
         known = np.isfinite(published_mean(curve.chain))
