@@ -6,15 +6,16 @@ import statistics
 import numpy as np
 import pytest
 from conftest import ROOT
-from pages import DOCS, section, table
+from pages import DOCS, README, running_text, section, table
 
-from fisher_al.results.comparison import area_difference
+from fisher_al.results.comparison import area_difference, label_saving
 from fisher_al.results.curve_files import read_json
 from mnist.experiment import DATASETS
 
 PAGE = DOCS / "later-methods.md"
 OURS = "gradFmap/80"
-HEADINGS = {"MNIST": "## MNIST", "FashionMNIST": "## Fashion-MNIST"}
+HEADINGS = {"MNIST": "### MNIST", "FashionMNIST": "### Fashion-MNIST"}
+LEVELS = {"MNIST": 88, "FashionMNIST": 75}
 
 
 def curves_of(dataset: str, metric: str) -> dict:
@@ -41,6 +42,20 @@ def result_rows(dataset: str) -> list[list[str]]:
         rare = [f"{recall[0]:.0f}", f"{recall[1]:.0f}", f"{picked:.0f}"]
         rows.append([f"`{name}`", *cells, area, *rare, f"{recorded[name]['seconds']:.2g}"])
     return rows
+
+
+def saving_sentence(dataset: str) -> str:
+    """How many labels gradShift and ours save on the way to an accuracy."""
+    curves, accuracy = curves_of(dataset, "last"), LEVELS[dataset]
+
+    def saving(name: str, other: str) -> str:
+        return f"{label_saving(curves[name], curves[other], accuracy):.0%}"
+
+    others = [f"{saving('gradShift/80', other)} than `{other}`" for other in ("similar", "direct")]
+    return (
+        f"{curves[OURS].counts.max()} runs. To reach {accuracy}%, `gradShift/80` needs "
+        f"{saving('gradShift/80', OURS)} fewer labels than ours, {others[0]} and {others[1]}."
+    )
 
 
 def label_rows() -> list[list[str]]:
@@ -71,7 +86,15 @@ def test_better_labels_are_the_recorded_ones():
 def test_results_are_the_recorded_ones(dataset):
     text = section(PAGE, HEADINGS[dataset])
     assert table(text) == result_rows(dataset)
+    assert saving_sentence(dataset) in " ".join(text.split())
     curves = curves_of(dataset, "last").values()
-    [runs] = {curve.counts.max() for curve in curves}
+    assert len({curve.counts.max() for curve in curves}) == 1
     assert all(np.isfinite(curve.values[: curve.counts[0]]).all() for curve in curves)
-    assert f"{runs} runs" in text
+
+
+def test_readme_has_the_gain_over_ours():
+    last = curves_of("MNIST", "last")
+    ours, other = last[OURS].mean, last["gradShift/80"].mean
+    text = running_text(README)
+    assert f"reach {other[0]:.1f}% at b = 1 and {other[2]:.1f}% at b = 3" in text
+    assert f"where ours has {ours[0]:.1f} and {ours[2]:.1f}%" in text
