@@ -248,7 +248,12 @@ def test_exit_code_and_one_line_from_the_shell(tmp_path):
 
 
 def test_no_results_to_plot(folder):
-    refused(folder, "no results of these runs; run run.py first", "run_plot.py", *campaign(folder)[:6])
+    refused(
+        folder,
+        "no results of these runs, or none with that accuracy; run run.py first",
+        "run_plot.py",
+        *campaign(folder)[:6],
+    )
 
 
 @pytest.mark.parametrize(
