@@ -77,11 +77,10 @@ def plot_panels(
     paths: Sequence[Path],
     y_label: str = "",
     title: str = "",
-    logarithmic: bool = False,
 ) -> None:
     """Draw lines side by side, one set of axes per name, with one legend.
 
-    y_label : of what all of them show, whose axis they then share. logarithmic : the x axis.
+    y_label : of what all of them show, whose axis they then share.
     """
     figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -92,8 +91,6 @@ def plot_panels(
         axes.set_title(name)
         axes.set_xlabel(x_label)
         axes.grid(alpha=0.3)
-        if logarithmic:
-            axes.set_xscale("log")
     row[0].set_ylabel(y_label)
     if title:
         figure.suptitle(title)
