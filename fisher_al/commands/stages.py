@@ -13,19 +13,21 @@ from tqdm import tqdm
 from fisher_al.chain import Chain
 from fisher_al.commands.options import (
     HIDDEN,
-    BatchOptions,
     BudgetOptions,
     ComputeOptions,
     DescribeOptions,
-    EnsembleOptions,
-    MethodOptions,
-    OneRunOptions,
     SamplingOptions,
-    StageTrainingOptions,
     VariantOptions,
 )
 from fisher_al.commands.parsing import count, option
 from fisher_al.commands.scripts import Datasets, announce, choose_device, parse
+from fisher_al.commands.stage_options import (
+    BatchOptions,
+    EnsembleOptions,
+    MethodOptions,
+    OneRunOptions,
+    StageTrainingOptions,
+)
 from fisher_al.distributed import is_main, main_first
 from fisher_al.errors import UserError
 from fisher_al.experiment import Experiment, find_method
