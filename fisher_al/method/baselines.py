@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from math import log
 
 import torch
@@ -92,8 +93,12 @@ class Entropy(PredictionUncertainty):
         return torch.special.entr(probabilities).sum(1) / log(2)
 
 
+# Picks (budget,) by features (N, L), from those and (labeled, available, budget, seed).
+Choose = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
+
+
 class FeatureBaseline(Method):
-    """A method on the features z of the pool."""
+    """A method of scikit-activeml's on the features z of the pool."""
 
     has_scales = True
     extension = True
@@ -109,6 +114,16 @@ class FeatureBaseline(Method):
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
         return (len(iteration.pool), self.length, 2), None
 
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
+        features = descriptors.pool[0][:][..., 0].float()
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        choose, seed = self.chooser(iteration), iteration.seed_of("picks")
+        return decided_by_main(lambda: choose(features, labeled, available, iteration.budget, seed))
+
+    @abstractmethod
+    def chooser(self, iteration: Iteration) -> Choose:
+        """What picks; it is imported here, which is slow and rarely wanted."""
+
 
 class CoreSet(FeatureBaseline):
     """Farthest-first traversal from the labeled images."""
@@ -118,12 +133,10 @@ class CoreSet(FeatureBaseline):
     cost = "1 forward pass, A + bA distances of length L"
     color, marker = "#777777", "x"
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
-        from fisher_al.method.skactiveml import coreset_picks  # slow to import, and rarely wanted
+    def chooser(self, iteration: Iteration) -> Choose:
+        from fisher_al.method.skactiveml import coreset_picks
 
-        features = descriptors.pool[0][:][..., 0].float()
-        available = unlabeled_indices(labeled, len(iteration.pool))
-        return coreset_picks(features, labeled, available, iteration.budget, iteration.seed_of("picks"))
+        return coreset_picks
 
 
 class TypicalPicks(FeatureBaseline):
@@ -134,13 +147,10 @@ class TypicalPicks(FeatureBaseline):
     cost = "1 forward pass, (1 + b)A distances of length L a few times"
     color, marker = "#44AA99", "s"
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
-        from fisher_al.method.skactiveml import typiclust_picks  # slow to import, and rarely wanted
+    def chooser(self, iteration: Iteration) -> Choose:
+        from fisher_al.method.skactiveml import typiclust_picks
 
-        features = descriptors.pool[0][:][..., 0].float()
-        available = unlabeled_indices(labeled, len(iteration.pool))
-        seed = iteration.seed_of("picks")
-        return decided_by_main(lambda: typiclust_picks(features, labeled, available, iteration.budget, seed))
+        return typiclust_picks
 
 
 class Badge(FeatureBaseline):
@@ -151,12 +161,9 @@ class Badge(FeatureBaseline):
     cost = "1 forward pass, A distances of length CL"
     color, marker = "#999933", "+"
 
-    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
-        from fisher_al.method.skactiveml import badge_picks  # slow to import, and rarely wanted
+    def chooser(self, iteration: Iteration) -> Choose:
+        from fisher_al.method.skactiveml import badge_picks
 
-        features = descriptors.pool[0][:][..., 0].float()
-        available = unlabeled_indices(labeled, len(iteration.pool))
         network, size = iteration.load_network(0), iteration.predict_batch_size
         probabilities = predict_probabilities(network, iteration.pool, size).cpu()
-        seed = iteration.seed_of("picks")
-        return badge_picks(features, probabilities, available, iteration.budget, seed)
+        return lambda features, labeled, *rest: badge_picks(features, probabilities, *rest)

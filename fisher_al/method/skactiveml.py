@@ -27,8 +27,10 @@ def typiclust_picks(features: Tensor, labeled: Tensor, available: Tensor, budget
     """The most typical image of each cluster of features (N, L) that has no label, the largest one first.
 
     There are as many clusters as labels in the end, of features of length 1; typical is what has a small mean
-    distance to its neighbours (arXiv:2202.02794). labeled, available : indices
-    into the pool; returns `budget` indices out of `available`, random ones where fewer images differ.
+    distance to its neighbours (arXiv:2202.02794).
+
+    labeled, available : indices into the pool; returns `budget` indices out of `available`, random ones where
+    fewer images differ.
     """
     features = F.normalize(features)
     if len(torch.unique(features, dim=0)) < len(labeled) + budget:
