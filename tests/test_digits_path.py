@@ -26,7 +26,7 @@ from mnist.experiment import DIGITS
 METHODS = ("random", "varMC", "entMC", "baldMC", "stdMC", "none/20", "gradAbl/20", "grad/10", "gradFmap/80")
 METHODS += ("gradFmap/90", "gradGmap/30", "cor/20", "amiFull/30", "amiDiag/80", "coreset/80", "badge/20")
 METHODS += ("margin", "entropy", "balanced", "typiclust/50", "similar", "galaxy", "direct")
-METHODS += ("gradShift/80",)
+METHODS += ("clue/20", "falcun", "gradShift/80")
 ENSEMBLES = ("varMC", "entMC", "baldMC")
 SIZE = ("--run-stop", 1, "--iterations", 3, "--augment-size", 15, "--epochs", 3)
 

@@ -21,7 +21,6 @@ from fisher_al.method.separation import (
     margins,
     narrow_threshold,
 )
-from fisher_al.method.skactiveml import typiclust_picks
 from fisher_al.method.submodular import gradient_directions, greedy_mutual_information
 from mnist.custom_models.lenet import LeNet
 
@@ -258,29 +257,3 @@ def test_similar_picks_what_is_like_the_misclassified_validation_images():
     table = table.clamp_min(0).double().numpy()
     table[:, 3] = -1  # labeled
     assert picks.tolist() == naive_picks(table, 5, 1.0)
-
-
-def test_typiclust_picks_the_densest_image_of_clusters_without_a_label():
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.eye(4)
-    # around each centre 30 images, the first of them at its middle
-    spread = 0.05 * torch.randn(4, 30, 4, generator=generator)
-    spread[:, 0] = 0
-    features = (centres.unsqueeze(1) + spread).flatten(0, 1)
-    labeled = torch.tensor([5])  # of the first cluster
-    available = torch.arange(120)[torch.arange(120) != 5]
-    picks = typiclust_picks(features, labeled, available, 3, seed=0).tolist()
-    assert sorted(pick // 30 for pick in picks) == [1, 2, 3]
-    normal = nn.functional.normalize(features).double()
-    for pick in picks:
-        own = torch.arange(30) + 30 * (pick // 30)
-        distances = torch.cdist(normal[own], normal[own]).sort().values[:, 1:21].mean(1)
-        assert pick == own[distances.argmin()]
-
-
-def test_typiclust_picks_any_where_too_few_images_differ():
-    features = torch.eye(3)[torch.arange(20) % 3]
-    available = torch.arange(4, 20)
-    picks = typiclust_picks(features, torch.arange(4), available, 5, seed=0)
-    assert len(set(picks.tolist())) == 5
-    assert torch.isin(picks, available).all()

@@ -19,6 +19,7 @@ from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
 from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
 from fisher_al.method.linear_head import LinearHead, no_head
+from fisher_al.method.pick import WITHOUT_CLASSIFIER
 from fisher_al.method.predictions import misclassified_validation
 from fisher_al.method.question import ROWS_AT_ONCE, descriptors_of, methods_on_features, question_on_features
 from fisher_al.method.registry import METHODS
@@ -230,7 +231,7 @@ def _method(strategy: Strategy, fitted: Fitted) -> Method:
     method = METHODS[strategy.method]
     if fitted.head is None and isinstance(method, KernelMethod):
         return FeatureSimilarity()
-    if fitted.head is None and strategy.method in ("margin", "entropy", "balanced", "badge", "similar"):
+    if fitted.head is None and strategy.method not in WITHOUT_CLASSIFIER:
         return RandomPicks()
     return method
 

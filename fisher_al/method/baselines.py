@@ -164,6 +164,42 @@ class Badge(FeatureBaseline):
     def chooser(self, iteration: Iteration) -> Choose:
         from fisher_al.method.skactiveml import badge_picks
 
-        network, size = iteration.load_network(0), iteration.predict_batch_size
-        probabilities = predict_probabilities(network, iteration.pool, size).cpu()
+        probabilities = _softmax(iteration)
         return lambda features, labeled, *rest: badge_picks(features, probabilities, *rest)
+
+
+class Clue(FeatureBaseline):
+    """The nearest image to every centre of clusters weighted by uncertainty."""
+
+    name = aug = "clue"
+    notation, formula = "CLUE", "k-means on features z, weighted by softmax entropy (arXiv:2010.08666)"
+    cost = "1 forward pass, A distances of length L a few times"
+    color, marker = "#CC6677", "2"
+
+    def chooser(self, iteration: Iteration) -> Choose:
+        from fisher_al.method.skactiveml import clue_picks
+
+        probabilities = _softmax(iteration)
+        return lambda features, labeled, *rest: clue_picks(features, probabilities, *rest)
+
+
+class Falcun(Method):
+    """Uncertain images that differ from one another, by the softmax alone."""
+
+    name = aug = "falcun"
+    notation, formula = "FALCUN", "drawn by margin + distance in softmax (Gilhuber et al., ECML 2024)"
+    cost = "1 forward pass, A distances of length C"
+    color, marker, extension = "#AA4499", "3", True
+
+    def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
+        from fisher_al.method.skactiveml import falcun_picks
+
+        probabilities, seed = _softmax(iteration).double(), iteration.seed_of("picks")
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        return decided_by_main(lambda: falcun_picks(probabilities, available, iteration.budget, seed))
+
+
+def _softmax(iteration: Iteration) -> Tensor:
+    """That of every pool image (N, C)."""
+    network, size = iteration.load_network(0), iteration.predict_batch_size
+    return predict_probabilities(network, iteration.pool, size).cpu()

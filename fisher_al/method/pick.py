@@ -52,7 +52,8 @@ def pick(
         methods none, random, coreset and typiclust take any other, and None while there is none.
     budget : int, how many rows to pick.
     method : "gradFmap" (the paper's), "gradGmap", "grad", "gradShift", "none", "random", "margin", "entropy",
-        "balanced", "coreset", "badge", "typiclust" or "similar"; see README and docs/later-methods.md.
+        "balanced", "coreset", "badge", "typiclust", "clue", "falcun" or "similar"; see README and
+        docs/later-methods.md.
     labeled : indices (n,) of the rows in `X_pool` that have labels already, and are not picked.
     y_labeled : array-like (n,), their labels, which "balanced" counts; the others do without.
     validation_predictions : array-like (n_validation,), what the classifier says of the validation samples.

@@ -7,8 +7,10 @@ from fisher_al.method.base import Method
 from fisher_al.method.baselines import (
     AdversarialPicks,
     Badge,
+    Clue,
     CoreSet,
     Entropy,
+    Falcun,
     Margin,
     RandomPicks,
     TypicalPicks,
@@ -37,7 +39,7 @@ METHODS: dict[str, Method] = {
         *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
         *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
         *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
-        *(TypicalPicks(), Similar(), Galaxy(), Direct(), ShiftedLabel(), ValidationOnly()),
+        *(TypicalPicks(), Clue(), Falcun(), Similar(), Galaxy(), Direct(), ShiftedLabel(), ValidationOnly()),
     )
 }
 
