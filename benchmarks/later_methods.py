@@ -5,14 +5,18 @@
 
 Takes the options of mnist/run_plot.py that say which chains. Of every run and iteration it records how many
 of the picks are of the rare classes, and how many of these classes' test images the network recognises that
-goes on from there. In the first run it takes the time of a selection: let the machine do nothing else.
+goes on from there. In the first run it takes the time of a selection: let the machine do nothing else. With
+`--data`, what an earlier call recorded stays, of other runs and the times.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +25,7 @@ from tqdm import tqdm
 
 from fisher_al.chain import Chain
 from fisher_al.commands.options import CampaignOptions, DrawingOptions
+from fisher_al.commands.parsing import option
 from fisher_al.commands.plan import campaign_chains
 from fisher_al.commands.scripts import parse, run_script
 from fisher_al.errors import UserError
@@ -38,7 +43,11 @@ TIMED_AFTER, REPEATS = 3, 3
 
 @dataclass(frozen=True)
 class LaterOptions(DrawingOptions, CampaignOptions):
-    """Options of this script."""
+    """record"""
+
+    data: Path | None = option(
+        "--data", type=Path, help="a JSON of this script, whose runs and times to keep"
+    )
 
 
 def rare_classes(labels: torch.Tensor) -> torch.Tensor:
@@ -75,6 +84,14 @@ def seconds_of(chain: Chain) -> float:
     return round(median(times), 4)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """What an earlier call recorded, and on which machine it took the times."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found; name a JSON that this script wrote")
+    recorded = json.loads(path.read_text())
+    return {name: recorded[name] for name in ("machine", "methods")}
+
+
 def main(arguments):
     options, experiment = parse(
         "Record how rare classes fare with each method.", LaterOptions, DATASETS, arguments
@@ -83,14 +100,15 @@ def main(arguments):
     if not chains:
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no results of these runs; run run.py --figure later first")
-    first = {chain.curve_name: chain for chain in reversed(chains)}
-    found = {name: {"seconds": seconds_of(chain), "runs": {}} for name, chain in first.items()}
+    kept = {"machine": description(), "methods": {}} if options.data is None else read(options.data)
+    found = kept["methods"]
     for chain in tqdm(chains, unit="chain"):
+        if chain.curve_name not in found:
+            found[chain.curve_name] = {"seconds": seconds_of(chain), "runs": {}}
         found[chain.curve_name]["runs"][chain.layout.run] = rare_in(chain)
     folder = options.out or options.data_folder(experiment.name) / "figures"
     path = folder / f"{experiment.name.lower()}-{options.figure or 'chains'}_rare.json"
-    machine = description()
-    save_json({"command": command_line(), "versions": versions(), "machine": machine, "methods": found}, path)
+    save_json({"command": command_line(), "versions": versions(), **kept}, path)
     print(path)
 
 

@@ -77,10 +77,11 @@ def plot_panels(
     paths: Sequence[Path],
     y_label: str = "",
     title: str = "",
+    logarithmic: bool = False,
 ) -> None:
     """Draw lines side by side, one set of axes per name, with one legend.
 
-    y_label : of what all of them show, whose axis they then share.
+    y_label : of what all of them show, whose axis they then share. logarithmic : whether x is.
     """
     figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -90,6 +91,8 @@ def plot_panels(
             _draw(axes, line)
         axes.set_title(name)
         axes.set_xlabel(x_label)
+        if logarithmic:
+            axes.set_xscale("log")
         axes.grid(alpha=0.3)
     row[0].set_ylabel(y_label)
     if title:
