@@ -38,17 +38,8 @@ METHODS = [
     "gradGmap/80",
 ]
 METHODS += ["cor/20", "amiFull/20", "amiDiag/20", "coreset/20", "badge/20"]
-METHODS += [
-    "margin",
-    "balanced",
-    "typiclust/50",
-    "clue/20",
-    "falcun",
-    "similar",
-    "galaxy",
-    "direct",
-    "gradShift/80",
-]
+METHODS += ["margin", "balanced", "typiclust/50", "clue/20", "falcun", "similar", "galaxy", "direct"]
+METHODS += ["gradShift/80"]
 SHORT = ["--run-stop", "1", "--epochs", "2", "--seed", "3"]
 DIGITS = ["--dataset", "DIGITS", *SHORT]
 SVHN = ["--allow-unverified-data", "--validation-per-class", "60", "--pool-size", "4000", "-ir", "10", *SHORT]

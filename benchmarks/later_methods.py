@@ -96,7 +96,8 @@ def main(arguments):
     options, experiment = parse(
         "Record how rare classes fare with each method.", LaterOptions, DATASETS, arguments
     )
-    chains = [chain for chain in campaign_chains(experiment, options) if chain.iterations_done]
+    asking = [chain for chain in campaign_chains(experiment, options) if not chain.method.asks_nothing]
+    chains = [chain for chain in asking if chain.iterations_done]
     if not chains:
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no results of these runs; run run.py --figure later first")

@@ -61,7 +61,7 @@ def record(arguments: Sequence[str]) -> None:
                 *(token, np.array([*by_images]), accuracies.mean(1), accuracies.std(1, ddof=1)),
                 *(method.color, method.marker),
             )
-            lines[f"b = {b}"].append(drawn if method.budgeted else replace(drawn, style="--"))
+            lines[f"b = {b}"].append(replace(drawn, style="--") if method.asks_nothing else drawn)
     plot_panels(
         *(lines, "validation images V", [PICTURE], "top-1 test accuracy of the last epoch, %"),
         title="MNIST, 100x imbalance",

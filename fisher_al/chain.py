@@ -197,7 +197,7 @@ class Chain:
         )
 
     def load_model(self, batch: int, member: int) -> TappedNetwork:
-        """The network that iteration `batch` starts from: the initial model, or the best one of `batch`.
+        """The network that iteration `batch` starts from: the initial model, or the one kept of `batch`.
 
         A pretrained initial model keeps the fresh head, which is drawn from the run's seed.
         """

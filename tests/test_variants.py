@@ -14,13 +14,11 @@ from fisher_al.data.pools import some_of_each_class
 from fisher_al.errors import UserError
 from fisher_al.experiment import Variant, parse_method
 from fisher_al.files.storage import load_tensors, save_tensors
-from fisher_al.method.network import seeded_network
 from fisher_al.stages import cross_fitting
 from fisher_al.stages.main_descr import main_descr
 from fisher_al.training.checkpoints import load_checkpoint
 from fisher_al.training.evaluation import evaluate
 from fisher_al.training.fit import fit
-from fisher_al.training.schedule import Schedule
 from mnist.experiment import DIGITS
 
 SHORT = replace(DIGITS.training, epochs=6)
@@ -43,22 +41,6 @@ def digits(count, seed):
     for row, label in enumerate(labels.tolist()):
         pixels[row, 2 * label : 2 * label + 5] += 150
     return Images(pixels.to(torch.uint8), labels, 0.13, 0.3)
-
-
-@pytest.mark.parametrize("keep", ["best", "validation", "last"])
-def test_the_epoch_that_is_asked_for_is_kept(keep):
-    train, test, validation = digits(60, 0), digits(200, 1), digits(30, 2)
-    schedule = Schedule(epochs=7, batch_size=10, learning_rate=0.4, milestones=())
-    network = seeded_network(DIGITS.network, 10, 1)
-    arguments = (schedule, torch.Generator().manual_seed(3), test, validation)
-    result = fit(network, train, torch.arange(60), *arguments, keep=keep)
-    kept = DIGITS.network(10)
-    kept.load_state_dict(result.state_dict)
-    accuracies = {"best": result.acc, "validation": result.acc_val, "last": result.acc_last}
-    assert len(set(accuracies.values())) == 3
-    assert evaluate(kept, test) == accuracies[keep]
-    assert result.acc == max(accuracies.values())
-    assert (result.epoch == 7) == (keep == "last")
 
 
 def test_next_iteration_starts_from_the_epoch_that_is_kept(layout):
@@ -169,6 +151,22 @@ def test_files_of_another_variant_are_refused(folder, layout):
     assert "made with validation_images 3, now 4" in outcome.err
 
 
+@pytest.mark.parametrize("departures", [{}, {"keep": "last"}])
+def test_files_of_the_protocol_and_of_a_variant_are_not_mixed_up(folder, layout, departures):
+    made = make_chain(layout, **departures)
+    wanted = make_chain(layout, **({} if departures else {"keep": "last"}))
+    assert run_py(folder, "--methods", "random", "--keep", made.variant.keep).code == 0
+    for moved, place in zip(made.files, wanted.files, strict=True):
+        if moved.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            moved.rename(place)
+    before = snapshot(folder)
+    outcome = run_py(folder, "--methods", "random", "--keep", wanted.variant.keep)
+    assert outcome.code == 2
+    assert f"made with keep {made.variant.keep}, now {wanted.variant.keep}" in outcome.err
+    assert snapshot(folder) == before
+
+
 def test_curves_tell_variants_apart(folder):
     options = ("--methods", "random", "--validation-images", 3, "--train-on-validation")
     assert "random V=30 trained on V" in run_py(folder, *options).out
@@ -203,7 +201,7 @@ def test_network_learns_the_labeled_and_the_validation_images(layout):
 
 def test_every_target_is_judged_by_a_network_that_has_not_learned_it(layout, monkeypatch):
     chain = make_chain(layout, "gradFmap/80", train_on_validation=True, validation_images=4)
-    data, learned, judged = chain.load_data(), [], []
+    data, learned, judged, said = chain.load_data(), [], [], []
 
     def watched_fit(network, images, chosen, *rest, **options):
         learned.append(images[chosen][0])
@@ -212,7 +210,8 @@ def test_every_target_is_judged_by_a_network_that_has_not_learned_it(layout, mon
     def watched_predict(network, images, batch_size):
         judged.append(images[:][0])
         assert learned[-1].shape[0] == 7 + len(data.validation) - len(images)
-        return network(images[:][0]).argmax(1)
+        said.append(network(images[:][0]).argmax(1))
+        return said[-1]
 
     monkeypatch.setattr(cross_fitting, "fit", watched_fit)
     monkeypatch.setattr(cross_fitting, "predict", watched_predict)
@@ -222,8 +221,23 @@ def test_every_target_is_judged_by_a_network_that_has_not_learned_it(layout, mon
         same = (kept.flatten(1)[:, None] == left_out.flatten(1)[None]).all(2)
         assert not same[7:].any()
     assert sum(map(len, judged)) == len(data.validation) == len(predictions)
-    accuracy = (predictions == data.validation.labels).double().mean()
-    assert 0.1 < accuracy < 1
+    judged, inputs = torch.cat(judged).flatten(1), data.validation[:][0].flatten(1)
+    own = (inputs[:, None] == judged[None]).all(2).int().argmax(1)  # place of each image among the judged
+    assert sorted(own.tolist()) == list(range(len(inputs)))
+    assert torch.equal(predictions, torch.cat(said)[own])
+    assert len(predictions.unique()) > 2
+
+
+def test_one_validation_image_cannot_be_left_out_and_learned(layout, monkeypatch):
+    chain = make_chain(layout, "gradFmap/80", train_on_validation=True)
+    data = chain.load_data()
+    monkeypatch.setattr(
+        type(chain),
+        "load_data",
+        lambda self: replace(data, validation=data.validation.subset(torch.tensor([0]))),
+    )
+    with pytest.raises(UserError, match="single validation image"):
+        cross_fitting.cross_fitted_predictions(chain, 0, torch.arange(7))
 
 
 def test_training_on_validation_alone_asks_for_nothing(folder, layout):

@@ -127,7 +127,10 @@ def _distances(marked: np.ndarray) -> np.ndarray:
 
 
 class Direct(AsksOneByOne):
-    """Finds where each class ends on its line with half of the budget, and asks around it with the rest."""
+    """Finds where each class ends on its line with up to half of the budget, then asks around it.
+
+    Of C classes each has a 2C-th part of the budget for that, rounded down: none where the budget is less.
+    """
 
     name = aug = "direct"
     notation, formula = "DIRECT", "nearest to the best threshold of each class (arXiv:2312.09196)"

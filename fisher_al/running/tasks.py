@@ -6,12 +6,13 @@ import contextlib
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fisher_al.chain import Chain
 from fisher_al.distributed import is_main, process_count
 from fisher_al.errors import UserError, as_user_error
+from fisher_al.experiment import Variant
 from fisher_al.files.locks import BusyError, hold
 from fisher_al.files.run_log import GEN_DESCR, MAIN_DESCR, UNSUP, append, log_start, logged
 from fisher_al.files.storage import remove_abandoned
@@ -152,7 +153,7 @@ class ChainTask(Task):
             for member in chain.members:
                 path = chain.model_path(batch, member)
                 if path.is_file():
-                    require_settings(path, chain.settings, "run the command again")
+                    require_settings(path, chain.settings, "run the command again", asdict(Variant()))
 
     def prepare(self) -> None:
         """Make the pool if it is missing, and see that it is large enough and that the index lists fit it."""

@@ -20,6 +20,10 @@ def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tenso
     labels (n,) and the other validation images by the chain's schedule; its last epoch counts.
     """
     data = chain.load_data()
+    if len(data.validation) < 2:
+        raise UserError(
+            "--train-on-validation: with a single validation image none can be left out; add validation images"
+        )
     validation, pool = data.validation, data.pool.subset(labeled)
     predictions = torch.empty(len(validation), dtype=torch.long)
     labels, seed = validation.labels.cpu().numpy(), chain.own_seed(batch, "folds")

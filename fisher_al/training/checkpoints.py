@@ -21,7 +21,7 @@ def save_checkpoint(
     labeled: Tensor | None = None,
     extra: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the best epoch's weights, all accuracies, the settings that led to them, and what is `extra`.
+    """Write the kept epoch's weights, all accuracies, the settings that led to them, and what is `extra`.
 
     labeled : the pool indices that it was trained on, to recognise the index list that was written for it.
     """
@@ -77,10 +77,17 @@ def _is_number(value: object, most: float) -> bool:
     return isinstance(value, (int, float)) and abs(value) <= most
 
 
-def require_settings(path: Path, settings: dict[str, object], otherwise: str) -> None:
-    """Raise UserError if the checkpoint records other settings; one that records none is taken as it is."""
-    recorded = load_checkpoint(path, otherwise).get("settings", {})
-    for name, value in settings.items():
+def require_settings(
+    path: Path, settings: dict[str, object], otherwise: str, unrecorded: Mapping[str, object] | None = None
+) -> None:
+    """Raise UserError if the checkpoint records other settings; one that records none is taken as it is.
+
+    unrecorded : what settings are that are recorded only where they are something else.
+    """
+    recorded, usual = load_checkpoint(path, otherwise).get("settings", {}), unrecorded or {}
+    if recorded:
+        recorded = {**usual, **recorded}
+    for name, value in {**usual, **settings}.items():
         if name in recorded and recorded[name] != value:
             raise UserError(
                 f"{path}: made with {name} {recorded[name]}, now {value}; "
