@@ -50,16 +50,18 @@ class LaterOptions(DrawingOptions, CampaignOptions):
     )
 
 
-def rare_classes(labels: torch.Tensor) -> torch.Tensor:
+def rare_classes(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """The classes with less than half of the images that the average class has."""
-    counts = torch.bincount(labels)
+    counts = torch.bincount(labels, minlength=num_classes)
     return (counts < counts.double().mean() / 2).nonzero().squeeze(1)
 
 
 def rare_in(chain: Chain) -> dict[str, list[float]]:
     """By iteration: percent of rare classes among the picks, and percent of their test images recognised."""
     data = chain.load_data()
-    rare = rare_classes(data.pool.labels)
+    rare = rare_classes(data.pool.labels, chain.experiment.num_classes)
+    if not len(rare):
+        raise UserError(f"{chain.pool_path}: no class is rare; choose a higher -ir")
     test = data.test.subset(torch.isin(data.test.labels, rare).nonzero().squeeze(1))
     picked: list[float] = []
     recall: list[float] = []
@@ -101,8 +103,13 @@ def main(arguments):
     if not chains:
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no results of these runs; run run.py --figure later first")
-    kept = {"machine": description(), "methods": {}} if options.data is None else read(options.data)
+    if len(ratios := {chain.layout.imbalance_ratio for chain in chains}) > 1:
+        raise UserError(f"-ir: pools of {len(ratios)} imbalance ratios; name one")
+    machine = description()
+    kept = {"machine": machine, "methods": {}} if options.data is None else read(options.data)
     found = kept["methods"]
+    if kept["machine"] != machine and {chain.curve_name for chain in chains} - found.keys():
+        raise UserError(f"{options.data}: times of another machine, and a method that has none; leave it out")
     for chain in tqdm(chains, unit="chain"):
         if chain.curve_name not in found:
             found[chain.curve_name] = {"seconds": seconds_of(chain), "runs": {}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fisher_al.method.skactiveml import clue_picks, falcun_picks, typiclust_picks
+from fisher_al.method.skactiveml import badge_picks, clue_picks, coreset_picks, falcun_picks, typiclust_picks
 
 
 def test_typiclust_picks_the_densest_image_of_clusters_without_a_label():
@@ -23,14 +23,6 @@ def test_typiclust_picks_the_densest_image_of_clusters_without_a_label():
         own = torch.arange(30) + 30 * (pick // 30)
         distances = torch.cdist(normal[own], normal[own]).sort().values[:, 1:21].mean(1)
         assert pick == own[distances.argmin()]
-
-
-def test_typiclust_picks_any_where_too_few_images_differ():
-    features = torch.eye(3)[torch.arange(20) % 3]
-    available = torch.arange(4, 20)
-    picks = typiclust_picks(features, torch.arange(4), available, 5, seed=0)
-    assert len(set(picks.tolist())) == 5
-    assert torch.isin(picks, available).all()
 
 
 def softmax_of(rows: list[list[float]], copies: int) -> torch.Tensor:
@@ -67,14 +59,6 @@ def test_clue_picks_the_centre_of_uncertain_clusters():
     assert sorted(picks.tolist()) == expected
 
 
-def test_clue_picks_any_where_too_few_images_differ():
-    available = torch.arange(4, 20)
-    picks = clue_picks(torch.eye(3)[torch.arange(20) % 3], torch.full((20, 2), 0.5), available, 5, seed=0)
-    assert len(set(picks.tolist())) == 5
-    assert torch.isin(picks, available).all()
-
-
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_clue_picks_where_hardly_any_image_is_uncertain():
     features = torch.rand(30, 4, generator=torch.Generator().manual_seed(0))
     probabilities = torch.tensor([1.0, 0.0]).repeat(30, 1)
@@ -82,3 +66,21 @@ def test_clue_picks_where_hardly_any_image_is_uncertain():
     picks = clue_picks(features, probabilities, torch.arange(30), 5, seed=0).tolist()
     assert len(set(picks)) == 5
     assert 7 in picks
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0, 1e-5, 1e-4])
+@pytest.mark.parametrize("choose", [coreset_picks, typiclust_picks, badge_picks, clue_picks, falcun_picks])
+def test_no_image_is_picked_twice_where_fewer_differ_than_are_wanted(choose, noise, seed):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(5, 8, generator=generator).repeat_interleave(20, 0)
+    features += noise * torch.randn(features.shape, generator=generator)
+    available, probabilities = torch.arange(4, 100), features[:, :3].softmax(1)
+    looked_at = {
+        coreset_picks: (features, torch.arange(4)),
+        typiclust_picks: (features, torch.arange(4)),
+        falcun_picks: (probabilities.double(),),
+    }
+    picks = choose(*looked_at.get(choose, (features, probabilities)), available, 40, seed)
+    assert len(set(picks.tolist())) == len(picks) == 40
+    assert torch.isin(picks, available).all()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from skactiveml.base import SkactivemlClassifier
 from skactiveml.pool import Badge, Clue, CoreSet, Falcun, TypiClust
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from fisher_al.method.acquisition import random_picks
@@ -22,7 +26,7 @@ def coreset_picks(features: Tensor, labeled: Tensor, available: Tensor, budget: 
 
     labeled, available : indices into the pool; returns `budget` indices out of `available`.
     """
-    return _picks_by_features(CoreSet(random_state=seed % 2**32), features, labeled, available, budget)
+    return _picks_by_features(CoreSet(random_state=seed % 2**32), features, labeled, available, budget, seed)
 
 
 def typiclust_picks(features: Tensor, labeled: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
@@ -31,23 +35,23 @@ def typiclust_picks(features: Tensor, labeled: Tensor, available: Tensor, budget
     There are as many clusters as labels in the end, of features of length 1; typical is what has a small mean
     distance to its neighbours (arXiv:2202.02794).
 
-    labeled, available : indices into the pool; returns `budget` indices out of `available`, random ones where
-    fewer images differ.
+    labeled, available : indices into the pool; returns `budget` indices out of `available`.
     """
-    features = F.normalize(features)
-    if _fewer_differ(features, len(labeled) + budget):
-        return _random(available, budget, seed)
     strategy = TypiClust(random_state=seed % 2**32, k=TYPICAL_NEIGHBOURS)
-    return _picks_by_features(strategy, features, labeled, available, budget)
+    return _picks_by_features(strategy, F.normalize(features), labeled, available, budget, seed)
 
 
 def _picks_by_features(
-    strategy: CoreSet | TypiClust, features: Tensor, labeled: Tensor, available: Tensor, budget: int
+    strategy: CoreSet | TypiClust,
+    features: Tensor,
+    labeled: Tensor,
+    available: Tensor,
+    budget: int,
+    seed: int,
 ) -> Tensor:
     y = np.full(len(features), np.nan)
     y[labeled.numpy()] = 0  # only which images are labeled counts
-    picks = strategy.query(features.numpy(), y, candidates=available.numpy(), batch_size=budget)
-    return available.new_tensor(picks)
+    return _ask(strategy, features.numpy(), y, available, budget, seed)
 
 
 def badge_picks(features: Tensor, probabilities: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
@@ -56,20 +60,17 @@ def badge_picks(features: Tensor, probabilities: Tensor, available: Tensor, budg
     probabilities : (N, C); available : indices into the pool; returns `budget` indices out of it.
     """
     strategy = Badge(random_state=seed % 2**32)
-    return _picks_by_softmax(strategy, [features, probabilities], available, budget, "clf")
+    return _picks_by_softmax(strategy, [features, probabilities], available, budget, seed, "clf")
 
 
 def clue_picks(features: Tensor, probabilities: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
     """The image nearest to each centre of k-means on features (N, L), weighted by entropy (arXiv:2010.08666).
 
-    probabilities : (N, C); available : indices into the pool; returns `budget` indices out of it, random ones
-    where fewer images differ.
+    probabilities : (N, C); available : indices into the pool; returns `budget` indices out of it.
     """
-    if _fewer_differ(features[available], budget):
-        return _random(available, budget, seed)
     # its k-means would draw from NumPy's global generator
     strategy = Clue(random_state=seed % 2**32, cluster_algo_dict={"random_state": seed % 2**32})
-    return _picks_by_softmax(strategy, [features, probabilities], available, budget, "estimator")
+    return _picks_by_softmax(strategy, [features, probabilities], available, budget, seed, "estimator")
 
 
 def falcun_picks(probabilities: Tensor, available: Tensor, budget: int, seed: int) -> Tensor:
@@ -77,27 +78,45 @@ def falcun_picks(probabilities: Tensor, available: Tensor, budget: int, seed: in
 
     available : indices into the pool; returns `budget` indices out of it.
     """
-    return _picks_by_softmax(Falcun(random_state=seed % 2**32), [probabilities], available, budget, "clf")
+    strategy = Falcun(random_state=seed % 2**32)
+    return _picks_by_softmax(strategy, [probabilities], available, budget, seed, "clf")
 
 
 def _picks_by_softmax(
-    strategy: Badge | Clue | Falcun, columns: Sequence[Tensor], available: Tensor, budget: int, role: str
+    strategy: Badge | Clue | Falcun,
+    columns: Sequence[Tensor],
+    available: Tensor,
+    budget: int,
+    seed: int,
+    role: str,
 ) -> Tensor:
     """columns : features where the strategy looks at them, then probabilities. role : of the classifier."""
     rows = np.concatenate([column.numpy() for column in columns], axis=1)
-    classifier = _Precomputed(columns[-1].shape[1])
-    how = {role: classifier, f"fit_{role}": False, "candidates": available.numpy(), "batch_size": budget}
-    picks = strategy.query(rows, np.full(len(rows), np.nan), **how)
-    return available.new_tensor(np.asarray(picks, dtype=np.int64))
+    classifier = {role: _Precomputed(columns[-1].shape[1]), f"fit_{role}": False}
+    return _ask(strategy, rows, np.full(len(rows), np.nan), available, budget, seed, **classifier)
 
 
-def _fewer_differ(rows: Tensor, number: int) -> bool:
-    return len(torch.unique(rows, dim=0)) < number
+def _ask(
+    strategy: Any,
+    rows: np.ndarray,
+    y: np.ndarray,
+    available: Tensor,
+    budget: int,
+    seed: int,
+    **classifier: Any,
+) -> Tensor:
+    """What the strategy picks, with random ones in place of repetitions.
 
-
-def _random(available: Tensor, budget: int, seed: int) -> Tensor:
+    Some strategies repeat themselves where fewer images differ than are asked for.
+    """
+    # k-means adds up in an order that depends on the threads
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # that there are fewer clusters than asked for
+        found = strategy.query(rows, y, candidates=available.numpy(), batch_size=budget, **classifier)
+    picks = available.new_tensor(list(dict.fromkeys(found)))
+    left = available[~torch.isin(available, picks)]
     generator = torch.Generator().manual_seed(seed)
-    return available[random_picks(len(available), budget, generator)]
+    return torch.cat([picks, left[random_picks(len(left), budget - len(picks), generator)]])
 
 
 class _Precomputed(SkactivemlClassifier):

@@ -21,9 +21,7 @@ def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tenso
     """
     data = chain.load_data()
     if len(data.validation) < 2:
-        raise UserError(
-            "--train-on-validation: with a single validation image none can be left out; add validation images"
-        )
+        raise UserError("--train-on-validation: a single validation image cannot be left out; add others")
     validation, pool = data.validation, data.pool.subset(labeled)
     predictions = torch.empty(len(validation), dtype=torch.long)
     labels, seed = validation.labels.cpu().numpy(), chain.own_seed(batch, "folds")
