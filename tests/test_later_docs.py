@@ -91,6 +91,25 @@ def test_better_labels_are_the_recorded_ones():
     assert table(section(PAGE, "## A better label S")) == label_rows()
 
 
+def size_rows() -> list[list[str]]:
+    """The rows of the table of validation images: at b = 1 and 3, by their number."""
+    path = ROOT / "benchmarks" / "validation_sizes.json"
+    methods = json.loads(path.read_text())["methods"]
+    rows = []
+    for name, by_size in methods.items():
+        values = [np.array([*runs.values()]) for runs in by_size.values()]
+        cells = [
+            ", ".join(f"{of_size[:, b - 1].mean():.1f} ± {of_size[:, b - 1].std(ddof=1):.1f}" for b in (1, 3))
+            for of_size in values
+        ]
+        rows.append([f"`{name}`", *cells])
+    return rows
+
+
+def test_accuracies_by_validation_images_are_the_recorded_ones():
+    assert table(section(PAGE, "## How many validation images")) == size_rows()
+
+
 @pytest.mark.parametrize("dataset", HEADINGS)
 def test_results_are_the_recorded_ones(dataset):
     text = section(PAGE, HEADINGS[dataset])
