@@ -126,3 +126,10 @@ def test_readme_has_the_gain_over_ours():
     text = running_text(README)
     assert f"reach {other[0]:.1f}% at b = 1 and {other[2]:.1f}% at b = 3" in text
     assert f"where ours has {ours[0]:.1f} and {ours[2]:.1f}%" in text
+
+
+def test_readme_says_what_learning_validation_images_gives():
+    [*_, learned] = size_rows()
+    assert learned[0] == "`train-on-validation`"
+    at_500 = learned[2].split(", ")[1].split(" ")[0]
+    assert f"a network that learns 500 of them alone reaches {at_500}%" in running_text(README)
