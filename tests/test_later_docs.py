@@ -106,6 +106,18 @@ def size_rows() -> list[list[str]]:
     return rows
 
 
+def test_accuracies_with_validation_images_learned_are_the_recorded_ones():
+    path = ROOT / "images" / "MNIST_ir_100_val_50_trained_on_val_keep_last_last.json"
+    [curves] = read_json(path, experiment=DATASETS.experiments["MNIST"]).values()
+    assert table(section(PAGE, "### Learned and matched")) == [
+        [
+            f"`{curve.chain.method.token}`",
+            *(f"{mean:.1f} ± {std:.1f}" for mean, std in zip(curve.mean, curve.std, strict=True)),
+        ]
+        for curve in curves
+    ]
+
+
 def test_accuracies_by_validation_images_are_the_recorded_ones():
     assert table(section(PAGE, "## How many validation images")) == size_rows()
 
