@@ -1,7 +1,7 @@
 """How many validation images does a method need, and from how many on is it better to train on them?
 
     python3 benchmarks/validation_sizes.py --initial     # from the root; options as of mnist/run.py
-    python3 benchmarks/validation_sizes.py               # a run takes some three minutes on two cores
+    python3 benchmarks/validation_sizes.py               # a run takes some minutes on two cores
 
 Methods match some validation images of each class, and never train on them. `train-on-validation` trains on
 nothing else. All start from the same initial models, with the last epoch kept.
