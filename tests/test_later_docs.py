@@ -106,6 +106,16 @@ def size_rows() -> list[list[str]]:
     return rows
 
 
+def test_accuracies_of_others_are_the_recorded_ones():
+    path = ROOT / "images" / "MNIST_ir_100_keep_last_last.json"
+    [curves] = read_json(path, experiment=DATASETS.experiments["MNIST"]).values()
+    said = {curve.chain.method.token: f"{curve.mean[2]:.1f} ± {curve.std[2]:.1f}" for curve in curves}
+    assert (
+        f"`falcun` has {said['falcun']}, `badge/50` {said['badge/50']}, `margin` {said['margin']} and "
+        f"`clue/50` {said['clue/50']}, where ours has {said[OURS]}"
+    ) in running_text(PAGE)
+
+
 def test_accuracies_with_validation_images_learned_are_the_recorded_ones():
     path = ROOT / "images" / "MNIST_ir_100_val_50_trained_on_val_keep_last_last.json"
     [curves] = read_json(path, experiment=DATASETS.experiments["MNIST"]).values()
