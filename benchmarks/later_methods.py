@@ -90,8 +90,11 @@ def read(path: Path) -> dict[str, Any]:
     """What an earlier call recorded, and on which machine it took the times."""
     if not path.is_file():
         raise UserError(f"{path}: not found; name a JSON that this script wrote")
-    recorded = json.loads(path.read_text())
-    return {name: recorded[name] for name in ("machine", "methods")}
+    try:
+        recorded = json.loads(path.read_text())
+        return {name: recorded[name] for name in ("machine", "methods")}
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: not a record of this script ({error!r}); name another") from error
 
 
 def main(arguments):
