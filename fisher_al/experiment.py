@@ -92,6 +92,7 @@ class Experiment:
     methods: tuple[str, ...]
     figures: Mapping[str, PaperFigure] = field(default_factory=dict)
     autocast: bool = False  # train in half precision where there is a GPU
+    replays_steps: bool = False  # train by a CUDA graph on a GPU: where steps are too small to fill it
     one_core_per_chain: bool = False  # on a CPU; where training steps are too small to fill several
 
     @property

@@ -77,6 +77,7 @@ MNIST = Experiment(
     imbalance_ratios=(1, 100),
     mc_samples=128,
     methods=("random", "varMC", "none/20", "gradAbl/20", "grad/20", "gradFmap/20", "gradFmap/80"),
+    replays_steps=True,
     one_core_per_chain=True,
     figures={
         "fig1": PaperFigure(1, COMPARED, ("gradFmap/80", "varMC", 96)),

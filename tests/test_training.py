@@ -9,11 +9,13 @@ import torch.nn.functional as F
 
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
+from fisher_al.method.network import seeded_network
 from fisher_al.method.predictions import predict
 from fisher_al.training.evaluation import BestSoFar, evaluate
 from fisher_al.training.fit import TrainingBatches, divergence, fit
 from fisher_al.training.objectives import classification, rotation
 from fisher_al.training.schedule import Schedule
+from fisher_al.training.steps import Replayed
 from mnist.experiment import MNIST
 
 
@@ -214,3 +216,25 @@ def test_a_diverged_network_stops_with_its_epoch(network):
     assert divergence("run0 b=1", replace(diverged, diverged_in=2), schedule).startswith(
         "run0 b=1: the loss became NaN or infinite in epoch 2 at learning rate 0.005; "
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_replayed_steps_equal_launched_ones(monkeypatch):
+    """With batches of two sizes, and a learning rate that drops."""
+    replays = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(1), replay(graph)))
+    schedule = Schedule(epochs=4, batch_size=8, learning_rate=0.05, milestones=(3,))
+    train, test = (
+        Images(i._images[:, 0], i.labels, 0.0, 1.0, "cuda") for i in map(make_images, (42, 30), (0, 1))
+    )
+    states, results = [], []
+    for replayed in (False, True):
+        network = seeded_network(MNIST.network, 10, 0).cuda()
+        generator = torch.Generator().manual_seed(7)
+        result = fit(network, train, torch.arange(42), schedule, generator, test, replay=replayed)
+        states.append(network.state_dict())
+        results.append(result.accuracies)
+    assert len(replays) == 4 * 5 - Replayed.WARM_UP
+    assert results[0] == results[1]
+    torch.testing.assert_close(*states, atol=1e-6, rtol=1e-5)

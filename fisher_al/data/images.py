@@ -96,8 +96,11 @@ class Images:
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) of each batch of indices."""
-        for indices in batches:
-            yield self[indices.to(self.device)]
+        if not batches:
+            return
+        together = torch.cat(list(batches)).to(self.device)  # one transfer to a GPU, not one each
+        for indices in together.split([len(batch) for batch in batches]):
+            yield self[indices]
 
     def augmented(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The same for training, at random as `seed` decides; images in memory are served as they are."""

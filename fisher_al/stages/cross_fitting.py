@@ -38,6 +38,7 @@ def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tenso
             tested,
             evaluation_batch_size=chain.test_batch_size,
             autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
+            replay=chain.experiment.replays_steps,
             keep="last",
         )
         if result.diverged:

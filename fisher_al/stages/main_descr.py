@@ -47,6 +47,7 @@ def main_descr(
         evaluation_batch_size=chain.test_batch_size,
         on_epoch=on_epoch,
         autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
+        replay=chain.experiment.replays_steps,
         keep=chain.variant.keep,
     )
     if result.diverged:

@@ -76,6 +76,7 @@ def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
             evaluation_batch_size=batch_size,
             on_epoch=on_epoch,
             autocast=autocast_type(device) if experiment.autocast else None,
+            replay=experiment.replays_steps,
         )
         if result.diverged:
             raise UserError(divergence(f"{layout.name} member {model.member}", result, model.schedule))

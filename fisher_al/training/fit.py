@@ -60,6 +60,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     autocast: torch.dtype | None = None,
     keep: str = "best",
+    replay: bool = False,
 ) -> FitResult:
     """Train the network in place on the `chosen` (n,) images of `train`, and keep one epoch.
 
@@ -68,10 +69,10 @@ def fit(
     `generator` reshuffles the images every epoch. Of several processes, each trains on its share of every
     batch. `validation` may be `test` itself. Test and validation passes go only as far as it takes to know
     the best epoch. `on_epoch(epoch, accuracy)` reports the best test accuracy so far. With `autocast`, steps
-    are in that precision where it is safe.
+    are in that precision where it is safe. With `replay`, a GPU replays them as a CUDA graph.
     """
     network.to(memory_format=torch.channels_last)
-    trainer = Trainer(network, schedule, autocast)
+    trainer = Trainer(network, schedule, autocast, replay)
     batches = TrainingBatches(network, train, chosen, schedule.batch_size, generator)
     selection = EpochSelection(test, validation, objective, evaluation_batch_size, keep)
     for epoch in range(schedule.epochs + 1):
