@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from kornia.geometry.transform import rotate
 from torch import Tensor
 
 ROTATION_DEGREES = 5.0
@@ -27,6 +26,8 @@ class Views:
 
         Where a rotation shows what lies outside of the image, the border is repeated.
         """
+        from kornia.geometry.transform import rotate  # slow to import, and rarely wanted
+
         # All images turn alike, so they go through Kornia as the channels of one image per view.
         stacked = inputs.flatten(0, 1).expand(len(self), -1, -1, -1)
         turned = rotate(stacked, self.angles, padding_mode="border")

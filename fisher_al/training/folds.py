@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import KFold, StratifiedKFold
 
 FOLDS = 5
 
 
 def folds(labels: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows to fit with and rows left out, of each fold; classes are divided evenly."""
+    from sklearn.model_selection import KFold, StratifiedKFold  # slow to import, and rarely wanted
+
     count = min(FOLDS, int(np.bincount(labels).max()))
     splitter = StratifiedKFold if count > 1 else KFold
     found = splitter(count if count > 1 else min(FOLDS, len(labels)), shuffle=True, random_state=seed % 2**32)
