@@ -1,6 +1,8 @@
 """The rooms of the package: every import goes one way, and every file fits in a head."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,9 @@ def test_files_fit_in_a_head(name):
     lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / name).rglob("*.py")}
     assert lengths
     assert [path for path, length in lengths.items() if length > 320] == []
+
+
+def test_scripts_start_without_what_few_methods_need():
+    slow = ("sklearn", "scipy", "kornia", "matplotlib", "torchvision", "skactiveml")
+    code = f"import sys, fisher_al.commands.run; print([name for name in {slow} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"
