@@ -52,7 +52,7 @@ class Trainer:
             # torch's fused SGD spoils its momentum if the first scaled step overflows and is skipped
             fused=autocast is not torch.float16,
         )
-        self._step = Replayed(self._launch) if replay else self._launch
+        self._step = Replayed(self._launch, device) if replay else self._launch
 
     def set_learning_rate(self, rate: float) -> None:
         """Learning rate of the steps to come."""
@@ -85,10 +85,11 @@ class Replayed:
 
     WARM_UP = 3  # what is allocated in the first calls stays where it is
 
-    def __init__(self, function: Callable[..., None]):
+    def __init__(self, function: Callable[..., None], device: torch.device):
         self._function = function
         self._calls = 0
-        self._stream = torch.cuda.Stream()
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
         self._graph = torch.cuda.CUDAGraph()
         self._recorded: list[Tensor] = []
 
@@ -102,10 +103,11 @@ class Replayed:
             self._graph.replay()
             return
         # gradients are added up on the stream that the recording is made on
-        self._stream.wait_stream(torch.cuda.current_stream())
+        outer = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(outer)
         with torch.cuda.stream(self._stream):
             self._function(*tensors)
-        torch.cuda.current_stream().wait_stream(self._stream)
+        outer.wait_stream(self._stream)
 
     def _record(self, tensors: tuple[Tensor, ...]) -> None:
         self._recorded = [tensor.clone() for tensor in tensors]
