@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 DEMO_JOBS ?= 2
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test bench faults kills hostile format clean
 
@@ -17,7 +18,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 ## bench: install, then time every stage against plain PyTorch (needs MNIST, about ten minutes)
 bench: $(VENV)/installed
