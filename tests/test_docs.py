@@ -160,6 +160,29 @@ def test_luck_of_the_first_batch_is_the_recorded_benchmark():
     assert f"{published_mean(recorded_curves('fig1')['varMC'].chain)[0]:.1f} of `varMC`" in text
 
 
+def test_times_and_accuracies_on_a_gpu_are_those_recorded():
+    gpu, text = recorded("gpu"), running_text(COST)
+    [alone], beside = gpu["alone"], gpu["four side by side"]
+
+    def later(run):
+        """Seconds of the iterations after the first, in which libraries load."""
+        return np.array(run["gen_descr"][1:]) + np.array(run["main_descr"][1:])
+
+    first, *_, last = later(alone)
+    assert f"takes {first:.1f} s at b = 1 and {last:.1f} s at b = 9" in text
+    together = max(later(run).sum() for run in beside)
+    assert f"do 36 iterations in {together:.0f} s, where one does 9 in {later(alone).sum():.0f} s" in text
+    assert f": {4 * later(alone).sum() / together:.1f} times as many" in text
+    accuracies = np.array([run["acc"] for run in (alone, *beside)])
+    assert [run["run"] for run in (alone, *beside)] == [5, 6, 7, 8, 9]
+    on_cpus = recorded_curves("fig2")["gradFmap/80"].values[5:]
+    for values, where in ((accuracies, "to 5 on the GPU"), (on_cpus, "on a CPU")):
+        *most, fifth = (f"{mean:.1f}" for mean in values.mean(0)[:5])
+        assert f"{', '.join(most)} and {fifth}%" in text.split(where)[0]
+    spread = accuracies.std(0, ddof=1)
+    assert f"{spread[0]:.1f} to {spread[4]:.1f}" in text
+
+
 def test_cost_is_the_recorded_benchmark():
     stages, growth, resnet = (recorded("results")[name] for name in ("stages", "growth", "resnet"))
     assert table(section(COST, "## Whole stages")) == [
