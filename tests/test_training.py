@@ -19,14 +19,14 @@ from fisher_al.training.steps import Replayed
 from mnist.experiment import MNIST
 
 
-def make_images(count, seed):
+def make_images(count, seed, device="cpu"):
     """Images of three classes that differ in which third is bright."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 3, (count,), generator=generator)
     pixels = torch.randint(0, 60, (count, 28, 28), generator=generator)
     for pixel, label in zip(pixels, labels, strict=True):
         pixel[9 * label : 9 * label + 9] += 150
-    return Images(pixels.to(torch.uint8), labels, MNIST.source.mean, MNIST.source.std)
+    return Images(pixels.to(torch.uint8), labels, MNIST.source.mean, MNIST.source.std, device)
 
 
 @pytest.fixture
@@ -225,9 +225,7 @@ def test_replayed_steps_equal_launched_ones(monkeypatch):
     replay = torch.cuda.CUDAGraph.replay
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda graph: (replays.append(1), replay(graph)))
     schedule = Schedule(epochs=4, batch_size=8, learning_rate=0.05, milestones=(3,))
-    train, test = (
-        Images(i._images[:, 0], i.labels, 0.0, 1.0, "cuda") for i in map(make_images, (42, 30), (0, 1))
-    )
+    train, test = make_images(42, 0, "cuda"), make_images(30, 1, "cuda")
     states, results = [], []
     for replayed in (False, True):
         network = seeded_network(MNIST.network, 10, 0).cuda()
