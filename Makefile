@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	cd mnist && $(BIN)/python run.py --dataset DIGITS --jobs $(DEMO_JOBS)
 	cd mnist && $(BIN)/python run_plot.py --dataset DIGITS
 
-## test: install, then lint, check the types and run the tests
+## test: install, then lint, check the types and run the tests, two files at a time (TEST_PROCESSES)
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
