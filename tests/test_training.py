@@ -110,16 +110,17 @@ def test_training_that_only_harms_keeps_epoch_zero(network):
 
 
 class Scripted(torch.nn.Module):
-    """A network whose predictions are given, one row per image; images are told apart by their mean."""
+    """A network that is sure of given predictions, one per image; images are told apart by their mean."""
 
-    def __init__(self, images, predictions):
+    def __init__(self, images, predictions, sureness=1.0):
         super().__init__()
-        self.predictions = {float(image.mean()): p for image, p in zip(images, predictions, strict=True)}
+        logits = F.one_hot(predictions, 3) * torch.as_tensor(sureness).view(-1, 1)
+        self.logits = {float(image.mean()): row for image, row in zip(images, logits, strict=True)}
         self.seen = 0
 
     def forward(self, inputs):
         self.seen += len(inputs)
-        return F.one_hot(torch.tensor([self.predictions[float(image.mean())] for image in inputs]), 3).float()
+        return torch.stack([self.logits[float(image.mean())] for image in inputs])
 
 
 @pytest.mark.parametrize("objective", [classification, rotation])
@@ -149,6 +150,21 @@ def test_a_network_that_is_not_the_best_is_found_out_early():
     perfect = Scripted(inputs, right)
     assert best.accuracy(perfect) == 100
     assert perfect.seen == 60
+
+
+def test_images_that_were_nearly_missed_are_looked_at_early():
+    images = make_images(60, 0)
+    inputs, labels = images[:]
+    some, others = labels.clone(), labels.clone()
+    some[:10] = (some[:10] + 1) % 3
+    others[40:50] = (others[40:50] + 1) % 3
+    sureness = torch.ones(60)
+    sureness[40:50] = 0.1
+    best = BestSoFar(images, batch_size=10)
+    best.accuracy(Scripted(inputs, some, sureness))
+    again = Scripted(inputs, others)
+    assert best.accuracy(again) is None
+    assert again.seen == 20  # those that were missed, and then these
 
 
 def test_accuracy_is_of_the_epoch_best_on_validation(network):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fisher_al.data.batches import EVALUATION_BATCH_SIZE, shared_batches
 from fisher_al.data.images import Images
@@ -26,16 +26,17 @@ def evaluate(
 class BestSoFar:
     """Top-1 accuracy of successive networks on the same images, where only the best one matters.
 
-    A pass ends as soon as it has as many errors as the best one before. The images that were misclassified
-    most often come first, so that a network which is not the best is found out after a fraction of the
-    images. The best accuracy, and which network reached it first, are the same as from whole passes.
+    A pass ends as soon as it has as many errors as the best one before. The images whose class was furthest
+    from winning when they were last looked at come first, so that a network which is not the best is found
+    out after a fraction of the images. The best accuracy, and which network reached it first, are the same
+    as from whole passes.
     """
 
     def __init__(
         self, images: Images, objective: Objective = classification, batch_size: int = EVALUATION_BATCH_SIZE
     ):
         self._images, self._objective, self._batch_size = images, objective, batch_size
-        self._times_missed = torch.zeros(len(images), dtype=torch.int32, device=images.device)
+        self._last_margins = torch.zeros(len(images), device=images.device)
         self._fewest_errors: int | None = None
         self.improved = False
 
@@ -48,22 +49,30 @@ class BestSoFar:
         errors = total = 0
         limit = None if to_the_end else self._fewest_errors
         self.improved = False
-        missed = torch.zeros_like(self._times_missed)
+        changes = torch.zeros_like(self._last_margins)
         with torch.inference_mode():
-            hardest_first = self._times_missed.argsort(descending=True, stable=True)
+            hardest_first = self._last_margins.argsort(stable=True)
             for chunk, inputs, labels in shared_batches(self._images, self._batch_size, hardest_first):
                 chosen = share_of(chunk, self._batch_size)
                 inputs, labels = self._objective(inputs, labels)
-                wrong = network(inputs).argmax(1) != labels
+                logits = network(inputs)
+                wrong = logits.argmax(1) != labels
                 if len(chosen):
-                    missed[chosen] = wrong.view(-1, len(chosen)).any(0).int()
+                    margins = _margins(logits, labels).view(-1, len(chosen)).amin(0)
+                    changes[chosen] = margins - self._last_margins[chosen]
                 counts = sum_over_processes(torch.stack([wrong.sum(), torch.ones_like(wrong).sum()])).tolist()
                 errors, total = errors + counts[0], total + counts[1]
                 if limit is not None and errors >= limit:
                     break
-        self._times_missed += sum_over_processes(missed)
+        self._last_margins += sum_over_processes(changes)
         if limit is not None and errors >= limit:
             return None
         if self._fewest_errors is None or errors < self._fewest_errors:
             self._fewest_errors, self.improved = errors, True
         return 100 * (total - errors) / total
+
+
+def _margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """By how much the logit of the label leads the largest other one (N,), negative where that one wins."""
+    own = labels.unsqueeze(1)
+    return logits.gather(1, own).squeeze(1) - logits.scatter(1, own, -torch.inf).amax(1)
