@@ -64,7 +64,8 @@ def test_files_fit_in_a_head(name):
     assert [path for path, length in lengths.items() if length > 320] == []
 
 
-def test_scripts_start_without_what_few_methods_need():
+@pytest.mark.parametrize("command", ["run", "main", "pick"])
+def test_commands_start_without_what_few_of_them_need(command):
     slow = ("sklearn", "scipy", "kornia", "matplotlib", "torchvision", "skactiveml")
-    code = f"import sys, fisher_al.commands.run; print([name for name in {slow} if name in sys.modules])"
+    code = f"import sys, fisher_al.commands.{command}; print([n for n in {slow} if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from fisher_al.commands.label import label_main
-from fisher_al.commands.pick import pick_main
 from fisher_al.commands.scripts import run_script
-from fisher_al.commands.simulate import simulate_main
 from fisher_al.errors import UserError
 
+# Each is a module beside this one, imported when it is asked for, with a function NAME_main.
 COMMANDS = {
-    "pick": (pick_main, "images and a few labels in, what to label next out"),
-    "simulate": (simulate_main, "try methods on a pool whose labels are known"),
-    "label": (label_main, "open the labeling page of a round"),
+    "pick": "images and a few labels in, what to label next out",
+    "simulate": "try methods on a pool whose labels are known",
+    "label": "open the labeling page of a round",
 }
 
 USAGE = "usage: fisher-al COMMAND ...\n\n" + "".join(
-    f"  {name:<10}{about}\n" for name, (_, about) in COMMANDS.items()
+    f"  {name:<10}{about}\n" for name, about in COMMANDS.items()
 )
 
 
@@ -30,8 +29,8 @@ def dispatch(arguments: Sequence[str]) -> None:
     name, *rest = arguments
     if name not in COMMANDS:
         raise UserError(f"'{name}': not a command of fisher-al; it has {', '.join(COMMANDS)}")
-    run, _ = COMMANDS[name]
-    run(rest)
+    module = import_module(f"fisher_al.commands.{name}")
+    getattr(module, f"{name}_main")(rest)
 
 
 def main() -> None:

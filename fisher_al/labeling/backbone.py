@@ -13,7 +13,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import nn
 
 from fisher_al.errors import UserError
@@ -85,7 +84,8 @@ _Built = tuple[nn.Module, int, int, tuple[float, ...], tuple[float, ...]]
 
 
 def _from_torchvision(name: str, weights: Path | None) -> _Built:
-    models = torchvision.models
+    from torchvision import models
+
     known = models.list_models(module=models)
     if name not in known:
         close = ", ".join(get_close_matches(name, known, n=4)) or "resnet18, resnet50, convnext_tiny"

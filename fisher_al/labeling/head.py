@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -55,6 +54,8 @@ def calibrated(head: LinearHead, probabilities: Tensor, labels: Tensor) -> Linea
     probabilities : (V, C) of such images; labels : (V,). Which class is most probable stays as it is.
     Source: Guo et al., arXiv:1706.04599.
     """
+    from scipy.optimize import minimize_scalar
+
     logits, rows = probabilities.double().clamp_min(1e-12).log(), torch.arange(len(labels))
 
     def surprise(log_temperature: float) -> float:
