@@ -49,6 +49,7 @@ METHODS = (
     "none",
     "gradFmap",
     "grad",
+    "gradShift",
     "grad+margin",
     "balanced+margin",
 )

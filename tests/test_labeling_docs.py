@@ -107,12 +107,26 @@ def test_further_seeds_are_the_recorded_benchmark():
     curves = recorded(range(5, 15))
     settings = (50, 20, True), (50, 5, True), (50, 2, True), (50, 5, False)
     shown = table(section(PAGE, WORTH), 3)
-    assert [row[0] for row in shown] == ["`margin`", "`coreset`", "`gradFmap`", "`balanced+margin`"]
+    assert [row[0] for row in shown] == [
+        f"`{name}`" for name in ("margin", "coreset", "gradFmap", "gradShift", "balanced+margin")
+    ]
     for name, *cells in shown:
         for setting, cell in zip(settings, cells, strict=True):
             assert len(curves[setting, name.strip("`")]) == 10
             ahead, error = gain(curves, setting, name.strip("`"))
             assert cell == f"{ahead:+.1f} ± {error:.1f}"
+
+
+def test_gain_of_the_label_shift_is_the_recorded_benchmark():
+    def ahead(seeds: range, per_class: int) -> str:
+        mean, error = gain(recorded(seeds), (50, per_class, False), "gradShift", DEFAULT_WHEN_HELD)
+        return f"{mean:+.1f} ± {error:.1f}"
+
+    first, further = range(5), range(5, 15)
+    assert (
+        f"With 20 a class that are only matched it is {ahead(first, 20)} points ahead of `gradFmap` "
+        f"({ahead(further, 20)} on the further seeds), with 5 a class {ahead(first, 5)} ({ahead(further, 5)})"
+    ) in running_text(PAGE)
 
 
 def test_scale_is_the_recorded_benchmark():
