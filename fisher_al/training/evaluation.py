@@ -58,7 +58,7 @@ class BestSoFar:
                 logits = network(inputs)
                 wrong = logits.argmax(1) != labels
                 if len(chosen):
-                    margins = _margins(logits, labels).view(-1, len(chosen)).amin(0)
+                    margins = _margins(logits, labels).float().view(-1, len(chosen)).amin(0)
                     changes[chosen] = margins - self._last_margins[chosen]
                 counts = sum_over_processes(torch.stack([wrong.sum(), torch.ones_like(wrong).sum()])).tolist()
                 errors, total = errors + counts[0], total + counts[1]
