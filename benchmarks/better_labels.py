@@ -3,8 +3,9 @@
     python3 benchmarks/better_labels.py --initial     # from the root; options as of mnist/run.py
     python3 benchmarks/better_labels.py               # ten runs of three iterations: some 20 minutes
 
-Chosen on runs 10 to 19, which no figure shows: `regressionPrior`, the method `gradShift`. Each describes the
-pool by scores expected under probabilities of the label, from the validation images' features and labels.
+Chosen on runs 10 to 19, which no figure shows: `regressionPrior`, the method `gradShift`. Each takes
+probabilities of a label from the validation images' features and labels, and describes the pool by scores of
+the most probable one, or by those expected under all.
 """
 
 from __future__ import annotations

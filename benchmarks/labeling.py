@@ -51,6 +51,7 @@ METHODS = (
     "grad",
     "gradShift",
     "grad+margin",
+    "balanced",
     "balanced+margin",
 )
 SHOWN = ("random", "margin", "entropy", "coreset", "badge", "gradFmap", "balanced+margin")

@@ -214,7 +214,7 @@ class PlanOptions:
     jobs: int | None = option(
         *("--jobs",),
         type=count,
-        help="chains to run side by side, on one GPU too (default: 1; mnist/ on a CPU: one per core)",
+        help="chains to run side by side, on one GPU too (default: 1; MNIST, FashionMNIST on a CPU: one per core)",
     )
     dry_run: bool = switch("--dry-run", "print the plan and stop")
     status: bool = switch("--status", "print how far every chain is and stop")
