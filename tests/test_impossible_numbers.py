@@ -62,6 +62,24 @@ def test_a_file_that_unpacks_to_more_than_itself(tmp_path):
         load_tensors(packed, "make it anew")
 
 
+def test_containers_that_hold_each_other_many_times(tmp_path):
+    nested = [torch.zeros(1)]
+    for _ in range(60):
+        nested = [nested, nested]
+    save_tensors(nested, tmp_path / "x.pt")
+    assert len(load_tensors(tmp_path / "x.pt", "make it anew")) == 2
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantized_tensors_are_refused(folder, layout):
+    path = layout.initial_checkpoint(0)
+    checkpoint = torch.load(path, weights_only=True)
+    name = next(iter(checkpoint["state_dict"]))
+    checkpoint["state_dict"][name] = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
+    torch.save(checkpoint, path)
+    refused(folder, "truncated or not a tensor file", "gen_descr.py", *step(folder))
+
+
 @pytest.mark.parametrize("hidden_in", [lambda tensor: tensor, lambda tensor: {"x": [1, (tensor,)]}])
 def test_a_tensor_that_repeats_few_numbers_without_end(tmp_path, hidden_in):
     path = tmp_path / "x.pt"

@@ -118,9 +118,10 @@ def test_a_file_is_read_once_to_verify_it(tmp_path, monkeypatch):
     assert len(verified) == 2
 
 
-def test_the_format_before_torch_1_6_is_read(tmp_path):
+@pytest.mark.parametrize("mmap", [False, True])
+def test_the_format_before_torch_1_6_is_read(mmap, tmp_path):
     torch.save(torch.arange(3), tmp_path / "x.pt", _use_new_zipfile_serialization=False)
-    assert load_tensors(tmp_path / "x.pt", "run it").tolist() == [0, 1, 2]
+    assert load_tensors(tmp_path / "x.pt", "run it", mmap).tolist() == [0, 1, 2]
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):

@@ -33,13 +33,18 @@ REPAIR = "run.py --repair finds and remakes what is broken"
 ZIP_MAGIC = b"PK\x03\x04"
 
 
+def _temporary_of(path: Path) -> Path:
+    """A name of its own beside `path`; if its writer is killed, `abandoned` finds it."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
+
+
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which takes its place when the block ends without an error.
 
     A `durable` file is on the disk before it carries its name: not even a power cut leaves half of it.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
+    temporary = _temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -88,8 +93,7 @@ def save_rows(blocks: Iterable[Tensor], count: int, path: Path, dtype: torch.dty
     A large one is put together in a file beside `path` that is mapped into memory: what it takes of the
     memory is what the system can take back.
     """
-    # named like a temporary of `path`, so that one left by a killed process is found
-    scratch = path.with_name(f".{path.stem}.{secrets.token_hex(6)}.tmp{path.suffix}")
+    scratch = _temporary_of(path)
     content, at = None, 0
     try:
         for block in blocks:
@@ -133,8 +137,11 @@ def verified_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
         altered = _altered_part(path, status.st_ino, status.st_size, status.st_mtime_ns)
         with warnings.catch_warnings():  # torch's, about what only a forged file holds
             warnings.simplefilter("ignore")
-            content = None if altered else torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-            _require_backed(content)
+            mapped = mmap and _is_archive(path)  # older formats cannot be
+            content = (
+                None if altered else torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            )
+            _require_plain(content, set())
     except Exception as error:  # a broken file can fail anywhere in the archive or unpickling code
         raise UserError(f"{path}: truncated or not a tensor file; {otherwise}") from error
     if altered:
@@ -166,25 +173,33 @@ def _altered_part(path: Path, inode: int, size: int, modified: int) -> str | Non
     `torch.save` writes a ZIP archive with a checksum (CRC-32) of every part, which `torch.load` does not look
     at. Files of its format before version 1.6 have none.
     """
+    if not _is_archive(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > size:  # torch.save does not compress
+            raise ValueError("parts that unpack to more than the file")
+        return archive.testzip()
+
+
+def _is_archive(path: Path) -> bool:
     with open(path, "rb") as file:
-        if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
-            return None
-        with zipfile.ZipFile(file) as archive:
-            if sum(part.file_size for part in archive.infolist()) > size:  # torch.save does not compress
-                raise ValueError("parts that unpack to more than the file")
-            return archive.testzip()
+        return file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
 
 
-def _require_backed(content: Any) -> None:
-    """Raise ValueError if a tensor claims more numbers than are stored for it, by repeating them."""
+def _require_plain(content: Any, seen: set[int]) -> None:
+    """Raise ValueError for a tensor that claims more numbers than are stored for it, or a quantized one.
+
+    seen : containers that were looked at, and may be held many times.
+    """
     if torch.is_tensor(content):
+        if content.is_quantized:
+            raise ValueError("a quantized tensor")
         if content.numel() * content.element_size() > content.untyped_storage().nbytes():
             raise ValueError("a tensor larger than what is stored")
-    elif isinstance(content, dict):
-        _require_backed(list(content.values()))
-    elif isinstance(content, (list, tuple)):
-        for part in content:
-            _require_backed(part)
+    elif isinstance(content, (dict, list, tuple)) and id(content) not in seen:
+        seen.add(id(content))
+        for part in content.values() if isinstance(content, dict) else content:
+            _require_plain(part, seen)
 
 
 def checksum(indices: Tensor) -> int:
