@@ -53,6 +53,25 @@ def test_classes_sizes_and_name_come_from_the_folder(root, tmp_path):
     assert [int(line[-1]) for line in lines] == [label for label in range(4) for _ in range(12)]
 
 
+def test_hidden_folders_are_no_classes(root, tmp_path):
+    for split in ("train", "val"):
+        hidden = root / split / ".ipynb_checkpoints"
+        hidden.mkdir()
+        Image.new("RGB", (8, 8)).save(hidden / "ant 00-checkpoint.png")
+    experiment = folder_experiment(root, tmp_path)
+    assert experiment.num_classes == 4
+    layout = layout_of(experiment, tmp_path)
+    assert len(load_prepared(experiment, layout).pool) == 48
+
+
+def test_a_link_that_leads_nowhere_is_left_out(root, tmp_path):
+    (root / "train" / CLASSES[0] / "dead.png").symlink_to(tmp_path / "nowhere.png")
+    experiment = folder_experiment(root, tmp_path, "--skip-corrupt")
+    layout = layout_of(experiment, tmp_path)
+    assert len(load_prepared(experiment, layout).pool) == 48
+    assert "dead.png" in (layout.folder / "processed" / "skipped.txt").read_text()
+
+
 def test_only_all_of_imagenet_is_named_imagenet(tmp_path, monkeypatch):
     root = make_folder(tmp_path / "ImageNet" / "raw", train=2)
     (tmp_path / "pets").symlink_to(root)

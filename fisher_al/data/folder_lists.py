@@ -33,7 +33,7 @@ def find_classes(root: Path) -> list[str]:
     train = root / "train"
     if not train.is_dir():
         raise UserError(f"{train}: not found; --imagenetdir needs train/<class>/* and val/<class>/*")
-    classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir())
+    classes = [folder.name for folder in _class_folders(train)]
     for name in classes:
         if not _fits_in_a_line(name):
             raise UserError(f"{train}: {name!a} cannot stand in a list (line break or no UTF-8); rename it")
@@ -49,7 +49,7 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
         raise UserError(f"{folder}: not found; --imagenetdir needs train/<class>/* and val/<class>/*")
     labels = {name: label for label, name in enumerate(classes)}
     files, found, odd = [], [], []
-    for class_folder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+    for class_folder in _class_folders(folder):
         if class_folder.name not in labels:
             raise UserError(f"{class_folder}: no class of that name in {root / 'train'}; rename or remove it")
         for path in sorted(class_folder.iterdir()):
@@ -64,6 +64,11 @@ def scan_split(root: Path, split: str, classes: Sequence[str]) -> tuple[FileList
     if not files:
         raise UserError(f"{folder}: no images in it; put them into {split}/<class>/")
     return (files, torch.tensor(found)), odd
+
+
+def _class_folders(split: Path) -> list[Path]:
+    """The folders in that of a split, in alphabetical order; hidden ones are no classes."""
+    return sorted(entry for entry in split.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _fits_in_a_line(name: str) -> bool:
@@ -101,10 +106,11 @@ class Origin:
     @classmethod
     def of(cls, root: Path) -> Origin:
         """That of the folder as it is now."""
-        files = sorted(entry for split in FOLDER_SPLITS for entry in root.glob(f"{split}/*/*"))
+        files = sorted(entry for split in FOLDER_SPLITS for entry in root.glob(f"{split}/[!.]*/*"))
         digest = hashlib.sha256()
         for path in files:
-            digest.update(os.fsencode(path.relative_to(root)) + f"\0{path.stat().st_size}\0".encode())
+            size = path.stat().st_size if path.exists() else 0  # a link may lead nowhere
+            digest.update(os.fsencode(path.relative_to(root)) + f"\0{size}\0".encode())
         return cls(str(root.resolve()), len(files), digest.hexdigest())
 
     @classmethod
