@@ -197,6 +197,17 @@ def test_one_image_left_over_is_joined_by_the_first():
         fit(normalised, train, torch.arange(1), schedule, generator, train)
 
 
+def test_every_process_has_images_of_every_batch(monkeypatch):
+    monkeypatch.setattr("fisher_al.training.fit.process_count", lambda: 3)
+    for left_over in range(1, 8):
+        order = torch.arange(8 + left_over)
+        batches = TrainingBatches(
+            MNIST.network(10), make_images(16, 0), order, 8, torch.Generator().manual_seed(0)
+        ).split(order)
+        assert all(3 <= len(batch) <= 8 for batch in batches)
+        assert torch.cat(batches).unique().tolist() == order.tolist()
+
+
 def test_evaluate_and_predict_do_not_depend_on_batch_size(network):
     images = make_images(37, 0)
     predictions = predict(network, images, 37)

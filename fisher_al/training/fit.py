@@ -126,7 +126,7 @@ class TrainingBatches:
         last = len(order) % self._batch_size
         if last:
             wanted = max(least, -(-last // process_count()) * process_count())
-            order = torch.cat([order, order[: wanted - last]])
+            order = torch.cat([order, order[: min(wanted, self._batch_size) - last]])
         return order.split(self._batch_size)
 
 
