@@ -21,33 +21,35 @@ def generator(seed=0):
 
 
 def test_split_is_disjoint_and_balanced(train_labels):
-    pool, validation = split_validation(train_labels, 1000, 50_000, generator())
+    pool, validation = split_validation(train_labels, 1000, 50_000, 10, generator())
     assert len(pool) == 50_000
     assert torch.equal(torch.cat([pool, validation]).sort().values, torch.arange(60_000))
     assert train_labels[validation].bincount().tolist() == [1000] * 10
-    assert not torch.equal(validation, split_validation(train_labels, 1000, 50_000, generator(1))[1])
+    assert not torch.equal(validation, split_validation(train_labels, 1000, 50_000, 10, generator(1))[1])
 
 
 def test_split_needs_enough_images():
     with pytest.raises(UserError, match="class 1 has 2 training images"):
-        split_validation(torch.tensor([0, 0, 0, 1, 1]), 2, 1, generator())
+        split_validation(torch.tensor([0, 0, 0, 1, 1]), 2, 1, 2, generator())
+    with pytest.raises(UserError, match="class 2 has 0 training images"):
+        split_validation(torch.tensor([0, 0, 0, 1, 1, 1]), 2, 1, 3, generator())
 
 
 def test_split_by_class_into_a_smaller_pool():
     labels = torch.arange(3).repeat_interleave(20)
-    pool, validation = split_validation(labels, (5, 4, 3), 30, generator())
+    pool, validation = split_validation(labels, (5, 4, 3), 30, 3, generator())
     assert labels[validation].bincount().tolist() == [5, 4, 3]
     assert len(pool) == 30
     assert torch.equal(pool, pool.unique())
     assert not set(pool.tolist()) & set(validation.tolist())
     assert labels[pool].bincount().min() > 0
     with pytest.raises(UserError, match="48 images are left for a pool of 49"):
-        split_validation(labels, (5, 4, 3), 49, generator())
+        split_validation(labels, (5, 4, 3), 49, 3, generator())
 
 
 @pytest.mark.parametrize(("ratio", "size"), [(1, 50_000), (10, 28_155), (100, 25_851)])
 def test_imbalanced_pool(train_labels, ratio, size):
-    labels = train_labels[split_validation(train_labels, 1000, 50_000, generator())[0]]
+    labels = train_labels[split_validation(train_labels, 1000, 50_000, 10, generator())[0]]
     kept = imbalanced_indices(labels, ratio, 10, generator())
     assert len(kept) == len(kept.unique()) == size
     counts = labels[kept].bincount(minlength=10)
@@ -59,6 +61,11 @@ def test_imbalanced_pool(train_labels, ratio, size):
     if ratio > 1:
         assert not torch.equal(kept, imbalanced_indices(labels, ratio, 10, generator(1)))
         assert torch.equal(kept, imbalanced_indices(labels, ratio, 10, generator(0)))
+
+
+def test_a_ratio_that_is_no_whole_number_is_divided_by_exactly():
+    labels = torch.tensor([0, 1]).repeat_interleave(300)
+    assert len(imbalanced_indices(labels, 2.4, 2, generator())) == 300 + 125
 
 
 def test_label_noise(train_labels):

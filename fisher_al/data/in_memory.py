@@ -112,7 +112,7 @@ class MemorySource(ImageSource):
         raw = self.read(layout.folder)
         generator = derive_generator("validation split", self.name)
         pool, validation = split_validation(
-            raw.train_labels, self.validation_per_class, self.pool_size, generator
+            raw.train_labels, self.validation_per_class, self.pool_size, self.num_classes, generator
         )
         contents = {
             "training": (raw.train_images, raw.train_labels),

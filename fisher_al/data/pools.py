@@ -9,7 +9,11 @@ from fisher_al.errors import UserError
 
 
 def split_validation(
-    labels: Tensor, per_class: int | Sequence[int], pool_size: int, generator: torch.Generator
+    labels: Tensor,
+    per_class: int | Sequence[int],
+    pool_size: int,
+    num_classes: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Split indices of `labels` (N,) into (pool, validation).
 
@@ -19,7 +23,7 @@ def split_validation(
     Raises: UserError if a class has no image left for the pool, or the rest is too small.
     """
     held_out = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique().tolist():
+    for label in range(num_classes):
         members = (labels == label).nonzero().squeeze(1)
         count = per_class if isinstance(per_class, int) else per_class[label]
         if len(members) <= count:
@@ -44,7 +48,7 @@ def imbalanced_indices(labels: Tensor, ratio: float, num_classes: int, generator
         return torch.arange(len(labels))
     rare = labels >= num_classes // 2
     rare_members = rare.nonzero().squeeze(1)
-    keep = min(int((~rare).sum() / ratio), len(rare_members))
+    keep = min(int(int((~rare).sum()) / ratio), len(rare_members))
     kept = torch.cat([(~rare).nonzero().squeeze(1), _draw(rare_members, keep, generator)])
     return kept.sort().values
 
