@@ -194,6 +194,10 @@ def test_a_pool_of_another_seed_is_not_taken_over(folder, layout):
     refused(folder, pattern, "unsup.py", *common, "--seed", 7, "--epochs", 1)
 
 
+def test_a_seed_that_no_checkpoint_would_be_read_with(folder):
+    refused(folder, "from 0 to 1,000,000", "run.py", *campaign(folder, "--initial", "--seed", 10**19))
+
+
 def test_models_of_another_seed_are_not_gone_on_with(folder):
     for script in ("gen_descr.py", "main_descr.py"):
         refused(folder, "init_unsup.*made with seed 0, now 7", script, *step(folder, "--seed", 7))

@@ -13,6 +13,7 @@ from typing import Any
 from fisher_al.chain import GEN_BATCH_SIZE
 from fisher_al.commands.parsing import (
     PROTOCOL,
+    base_seed,
     count,
     gpu_share,
     imbalance_ratio,
@@ -54,7 +55,7 @@ class ComputeOptions:
     """computation"""
 
     gpu: int = option("--gpu", type=index, default=0, help="index of the GPU; without one the CPU is used")
-    seed: int = option("--seed", type=index, default=0, help="base seed, from which all others derive")
+    seed: int = option("--seed", type=base_seed, default=0, help="base seed, from which all others derive")
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,8 @@ class PlanOptions:
     jobs: int | None = option(
         *("--jobs",),
         type=count,
-        help="chains to run side by side, on one GPU too (default: 1; MNIST, FashionMNIST on a CPU: one per core)",
+        help="chains to run side by side, on one GPU too (default: 1; MNIST and FashionMNIST on a CPU: "
+        "one per core)",
     )
     dry_run: bool = switch("--dry-run", "print the plan and stop")
     status: bool = switch("--status", "print how far every chain is and stop")
