@@ -3,9 +3,9 @@
     python3 benchmarks/fingerprint.py --out before.json                 # from the root; about five minutes
     python3 benchmarks/fingerprint.py --out after.json --same before.json
 
-Runs nearly every method on the digits, and on the data in ../shared where that is, with one thread: initial models,
-three iterations, ensembles of two, both starts, VAAL. A fingerprint is the checksum of every tensor, the
-accuracies, and the picks. `--root` names another checkout to run instead of this one.
+Runs nearly every method on the digits, and on the data in ../shared where that is, with one thread: initial
+models, three iterations, ensembles of two, both starts, VAAL. A fingerprint is the checksum of every tensor,
+the accuracies, and the picks. `--root` names another checkout to run instead of this one.
 """
 
 import argparse
