@@ -134,12 +134,26 @@ def test_diverged_adversaries_are_refused(folder):
     assert {name for name in snapshot(folder).keys() - before.keys() if "/log/" not in name} == set()
 
 
+def test_a_diverged_task_network_ends_the_round(folder):
+    path = Layout(folder / "DIGITS", "run0", 10.0).initial_checkpoint()
+    checkpoint = load_checkpoint(path, "")
+    checkpoint["state_dict"]["conv1.weight"].fill_(1e38)
+    save_tensors(checkpoint, path)
+    arguments = ("--run-stop", 1, "--iterations", 1, "-as", 15, "--train-iterations", 30)
+    outcome = call_main(vaal.run.main, *options(folder, *arguments))
+    assert outcome.code == 2
+    first = min(Protocol(train_iterations=30).tested)
+    assert first < 30
+    assert f"became NaN or infinite by iteration {first} at learning rate" in outcome.err.splitlines()[-1]
+
+
 def test_missing_files_and_other_settings(folder, finished, tmp_path):
     refused(vaal.main.main, "run batch 1 first (main.py -b 0", folder, "-b", 1)
     shutil.copytree(finished, folder, dirs_exist_ok=True)
     other = (*SIZE, "--train-iterations", 13)
     refused(vaal.run.main, "made with train_iterations 12, now 13", folder, *other)
     layout = Layout(folder / "DIGITS", "run0", 10.0)
+    refused(vaal.main.main, "made with seed 0, now 5", folder, "-b", 1, "-as", 15, "--seed", 5)
     path = layout.best_checkpoint(METHOD, 1, 15)
     save_tensors({**load_checkpoint(path, ""), "picks": torch.zeros(15, dtype=torch.long)}, path)
     refused(vaal.main.main, "holds no 15 unlabeled images", folder, "-b", 1, "-as", 15)

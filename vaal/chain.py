@@ -17,7 +17,7 @@ from fisher_al.method.network import seeded_network
 from fisher_al.running.tasks import ChainTask, OnProgress
 from fisher_al.stages.main_descr import load_labeled, require_budget, select
 from fisher_al.training.checkpoints import load_checkpoint, save_checkpoint
-from fisher_al.training.fit import EpochSelection, FitResult, OnEpoch, divergence
+from fisher_al.training.fit import EpochSelection, FitResult, OnEpoch
 from fisher_al.training.objectives import classification
 from vaal.images import vae_images
 from vaal.model import VAE, Discriminator
@@ -104,7 +104,11 @@ def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoc
         network, adversaries, data.pool, images, labeled, selection, protocol, generator_of, on_iteration
     )
     if result.diverged:
-        raise UserError(divergence(f"{chain.name} b={batch + 1}", result, protocol))
+        raise UserError(
+            f"{chain.name} b={batch + 1}: the task network's loss became NaN or infinite by iteration "
+            f"{result.diverged_in} at learning rate {protocol.learning_rate:g}; nothing of this round is "
+            "kept; choose a smaller --lr"
+        )
     outputs = discriminator_outputs(vae, discriminator, images, unlabeled)
     if not outputs.isfinite().all():  # they would rank the images by their place in the pool
         raise UserError(

@@ -8,6 +8,7 @@ from fisher_al.commands.stages import IterationOptions, alone, iteration_chain, 
 from fisher_al.distributed import main_first
 from fisher_al.experiment import parse_method
 from fisher_al.files.run_log import MAIN_DESCR
+from fisher_al.training.checkpoints import require_settings
 from vaal.chain import VaalChain, pool_images, run_round
 from vaal.options import ProtocolOptions, choose_datasets
 
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str]) -> None:
     chain = iteration_chain(experiment, options, parse_method("vaal", experiment))
     chain = VaalChain(**vars(chain), protocol=options.protocol(options.dataset))
     announce(chain.device)
-    chain.load_model(options.batch, 0)  # what is missing is told before anything is written
+    # what is missing, or of another seed, is told before anything is written
+    chain.load_model(options.batch, 0)
+    require_settings(chain.model_path(options.batch, 0), {"seed": options.seed}, "run it again")
     with main_first():
         experiment.source.prepare_pool(chain.layout, options.seed)
     images = pool_images(chain)

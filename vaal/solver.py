@@ -157,6 +157,8 @@ def train_round(
             network.train()
         if on_iteration and (is_last or iteration % report_every == 0):
             on_iteration(iteration, selection.result.acc)
+        if selection.result.diverged:
+            break
     return selection.result
 
 
