@@ -13,6 +13,7 @@ from test_curves import make_chain, write_accuracy
 
 from fisher_al.errors import UserError
 from fisher_al.results.curve_files import read_json
+from fisher_al.results.plotting import plot_panels
 from fisher_al.results.visualization import Panel
 from mnist.experiment import MNIST
 
@@ -70,6 +71,35 @@ def test_runs_of_several_files_are_drawn_together(folder):
     assert "test accuracy of the last epoch, %" in outcome.out
     names = {path.name for path in (folder / "panels").iterdir()}
     assert names >= {"mnist-fig2.png", "mnist-fig2_best.csv", "mnist-fig2_last.csv"}
+
+
+def test_files_of_several_pools_do_not_overwrite_each_other(folder, tmp_path_factory):
+    out, options = tmp_path_factory.mktemp("several"), ("--methods", "random", "--run-stop", 2)
+    assert call("run_plot.py", *options, "-ir", 100, "--datadir", folder, "--out", out).code == 0
+    first = out / "MNIST_ir_100.json"
+    other = json.loads(first.read_text())
+    other["curves"][0]["ir"] = 1.0
+    (out / "other.json").write_text(json.dumps(other))
+    before = {path: path.read_bytes() for path in (first, out / "other.json")}
+    outcome = call("run_plot.py", "--data", first, out / "other.json", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert {f"MNIST_ir_100_ir_{ratio}.json" for ratio in (1, 100)} < {path.name for path in out.iterdir()}
+    outcome = call("run_plot.py", "--data", out / "nowhere.json")
+    assert (outcome.code, "nowhere.json: not found" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("own", [("-ens", 2), ("-unsup", 0)])
+def test_a_figure_says_itself_what_it_shows(folder, own):
+    outcome = call("run_plot.py", "--figure", "fig2", "--datadir", folder, "--run-stop", 1, *own)
+    assert outcome.code == 2
+    assert "--figure fig2: says itself which ensembles and initial models" in outcome.err
+
+
+def test_a_folder_of_any_name_is_no_formula(tmp_path):
+    path = tmp_path / "figure.png"
+    plot_panels({"accuracy": []}, "labels", [path], title="cats$^$dogs, 100x fewer of 5-9")
+    assert path.is_file()
 
 
 def test_metrics_are_drawn_side_by_side_and_again_from_their_data(folder):
@@ -135,7 +165,10 @@ def test_a_figure_of_the_paper_and_again_from_its_data(folder):
         (("--figure", "fig9"), "--figure fig9: MNIST has fig1, fig2, fig3"),
         (("--reference", "badge/80"), "--reference badge/80: not among the curves"),
         (("--accuracy", "101"), "--accuracy: '101' is not an accuracy in percent"),
-        (("--data", "nowhere.json"), "nowhere.json: not found"),
+        (
+            ("--data", "nowhere.json"),
+            "--data: draws what its files hold; leave --methods",
+        ),
     ],
 )
 def test_wrong_options_of_run_plot(folder, options, message):

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
         rows = [[run, *map("{:.2f}".format, row)] for run, row in zip(curve.runs, curve.values, strict=True)]
         header = [name for name in results_header([curve]) if name != "method"]
         print("\n" + tabulate(rows, headers=header, disable_numparse=True))
-        print_paper_differences([curve])
+        print_paper_differences([curve], metric)
 
 
 if __name__ == "__main__":

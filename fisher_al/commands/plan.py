@@ -53,6 +53,11 @@ def chosen_curves(experiment: Experiment, options: CampaignOptions) -> list[Curv
     """The curves of --figure, or those that --methods, -ens and -unsup make together."""
     figure = chosen_figure(experiment, options)
     if figure is not None and not options.methods:
+        if options.ensemble_size != (1,) or options.unsupervised != (1,):
+            raise UserError(
+                f"--figure {options.figure}: says itself which ensembles and initial models; "
+                "leave -ens and -unsup out, or name --methods"
+            )
         return [parse_curve(text, experiment) for text in figure.curves]
     tokens = options.methods or experiment.methods
     methods = dict.fromkeys(parse_method(token, experiment) for token in tokens)

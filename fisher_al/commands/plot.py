@@ -28,7 +28,7 @@ from fisher_al.results.comparison import (
 )
 from fisher_al.results.cost import COST_HEADER, collect_costs, cost_table, write_costs
 from fisher_al.results.curve_files import read_json, write_csv, write_json
-from fisher_al.results.curves import METRICS, Curve, collect_curves, print_results, results_header
+from fisher_al.results.curves import EPOCHS, METRICS, Curve, collect_curves, print_results, results_header
 from fisher_al.results.plotting import Saving, plot_costs, plot_curves, plot_metrics
 
 
@@ -86,16 +86,19 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         _find(every, options.reference, "--reference")
     folder = options.out or options.data_folder(experiment.name) / "figures"
     is_copy = options.data is not None and len(options.data) == len(by_metric)
-    for ratio in _ratios(curve.chain for curve in every):
+    ratios = _ratios(curve.chain for curve in every)
+    for ratio in ratios:
         panels = {}
         for metric, curves in by_metric.items():
             chosen = [curve for curve in curves if curve.chain.layout.imbalance_ratio == ratio]
             print_results(chosen, metric)
             if present := [curve for curve in chosen if curve.counts.any()]:
-                _compare(present, options)
+                _compare(present, options, metric)
                 panels[metric] = present
         if panels:
             name = _figure_name(experiment, ratio, options, list(panels))
+            if options.data is not None and len(ratios) > 1:
+                name += f"_ir_{format_ratio(ratio)}"
             _write(panels, folder / name, experiment, options, is_copy)
 
 
@@ -128,6 +131,8 @@ def _find_curves(experiment: Experiment, options: PlotOptions) -> dict[str, list
     """The curves to draw, by which accuracy they show."""
     figure = chosen_figure(experiment, options)  # an unknown one is an error before anything is read
     if options.data is not None:
+        if options.methods or options.imbalance_ratio or options.metric:
+            raise UserError("--data: draws what its files hold; leave --methods, -ir and --metric out")
         by_metric = read_json(*options.data, experiment=experiment)
     else:
         chains = campaign_chains(experiment, options)
@@ -139,7 +144,7 @@ def _find_curves(experiment: Experiment, options: PlotOptions) -> dict[str, list
     return by_metric
 
 
-def _compare(curves: Sequence[Curve], options: PlotOptions) -> None:
+def _compare(curves: Sequence[Curve], options: PlotOptions, metric: str) -> None:
     named = [curve for curve in curves if curve.chain.curve_name == options.reference]
     reference = named[0] if named else _default_reference(curves)
     accuracy = options.accuracy or default_accuracy(reference)
@@ -148,12 +153,14 @@ def _compare(curves: Sequence[Curve], options: PlotOptions) -> None:
     table = comparison_table(curves, reference, accuracy)
     print(tabulate(table, headers=COMPARISON_HEADER, disable_numparse=True))
     if options.compare_paper:
-        print_paper_differences(curves)
+        print_paper_differences(curves, metric)
 
 
-def print_paper_differences(curves: Sequence[Curve]) -> None:
+def print_paper_differences(curves: Sequence[Curve], metric: str) -> None:
     """Print ours minus published at every iteration, of the curves that the paper shows."""
-    print("\nours minus published, percentage points (* more than two of its standard errors)")
+    ours = "ours" if metric == "best" else f"ours ({EPOCHS[metric]})"
+    theirs = "published" if metric == "best" else f"published ({EPOCHS['best']})"
+    print(f"\n{ours} minus {theirs}, percentage points (* more than two of its standard errors)")
     headers = [name for name in results_header(curves) if name != "runs"]
     print(tabulate(paper_differences(curves), headers=headers, disable_numparse=True))
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from fisher_al.chain import Chain
 from fisher_al.files.layout import describe_imbalance
 from fisher_al.files.storage import atomic_write
 from fisher_al.results.comparison import label_saving, labels_to_reach
@@ -47,7 +48,7 @@ def plot_curves(
         if with_paper:
             _draw_published(axes, curve)
     first = curves[0].chain
-    axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
+    axes.set_title(_title(first), parse_math=False)
     axes.set_xlabel("labeled share of the pool, %")
     axes.set_ylabel("top-1 test accuracy, %")
     axes.set_xticks(_labeled_shares(curves))
@@ -67,8 +68,12 @@ def plot_metrics(panels: Mapping[str, Sequence[Curve]], paths: Sequence[Path]) -
     """Draw the same curves by several accuracies, which are named as by --metric, side by side."""
     lines = {EPOCHS[metric]: _lines_of(curves) for metric, curves in panels.items()}
     first = next(iter(panels.values()))[0].chain
-    title = f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}"
-    plot_panels(lines, "labeled share of the pool, %", paths, "top-1 test accuracy, %", title)
+    plot_panels(lines, "labeled share of the pool, %", paths, "top-1 test accuracy, %", _title(first))
+
+
+def _title(chain: Chain) -> str:
+    """The dataset, which can be a user's folder of any name, and the pool; no formula, whatever it holds."""
+    return f"{chain.experiment.name}, {describe_imbalance(chain.layout.imbalance_ratio)}"
 
 
 def plot_panels(
@@ -96,7 +101,7 @@ def plot_panels(
         axes.grid(alpha=0.3)
     row[0].set_ylabel(y_label)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(title, parse_math=False)
     entries = [axes.get_legend_handles_labels() for axes in row]
     named = {name: handle for handles, names in entries for handle, name in zip(handles, names, strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside right center", handlelength=3)
@@ -118,7 +123,7 @@ def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.15)
     first = costs[0].chain
-    axes.set_title(f"{first.experiment.name}, {describe_imbalance(first.layout.imbalance_ratio)}")
+    axes.set_title(_title(first), parse_math=False)
     axes.set_xlabel("seconds per iteration, mean over runs")
     figure.legend(loc="outside lower center", ncols=len(costs[0].seconds))
     _save(figure, paths)
