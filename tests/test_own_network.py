@@ -1,6 +1,7 @@
 """A network of one's own, by the names of its layers: through the scripts, and on arrays."""
 
 from collections import OrderedDict
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -93,10 +94,17 @@ def without_the_oracle():
 @pytest.mark.parametrize("method", without_the_oracle())
 def test_picks_on_arrays_are_unlabeled_and_repeat(method, sets, network):
     labeled = torch.arange(0, 200, 3)
-    picks = pick_images(network, *sets, 12, method, labeled=labeled, mc_samples=4)
+    pool, validation = copy(sets[0]), sets[1]
+    pool.labels = pool.labels.clone()
+    pool.labels[labeled] = labeled % 10
+
+    def picked():
+        return pick_images(network, pool, validation, 12, method, labeled=labeled, mc_samples=4)
+
+    picks = picked()
     assert len(picks.unique()) == 12
     assert not torch.isin(picks, labeled).any()
-    assert torch.equal(pick_images(network, *sets, 12, method, labeled=labeled, mc_samples=4), picks)
+    assert torch.equal(picked(), picks)
 
 
 def test_picks_on_arrays_match_by_double_loop(sets, network):
@@ -127,6 +135,12 @@ def test_picks_on_arrays_match_by_double_loop(sets, network):
     [
         ({"budget": 201}, "budget 201: only 200 images"),
         ({"budget": 5, "labeled": torch.arange(196)}, "budget 5: only 4 images"),
+        ({"budget": 5, "labeled": torch.tensor([200])}, "labeled: 200 is no row of 200"),
+        ({"budget": 5, "labeled": torch.tensor([-1])}, "labeled: -1 is no row of 200"),
+        (
+            {"budget": 5, "method": "balanced", "labeled": torch.arange(2)},
+            "method 'balanced': needs the labels of the labeled images",
+        ),
         ({"budget": 5, "method": "fisher"}, "unknown method 'fisher': choose from random, varMC"),
         ({"budget": 5, "method": "vaal"}, "unknown method 'vaal'"),
         ({"budget": 5, "method": "gradAbl"}, "method 'gradAbl': needs the labels of the pool"),
@@ -152,6 +166,8 @@ def test_labels_that_the_network_does_not_know_are_told(sets, network):
     beyond = Images(validation[:][0][:, 0], torch.full((len(validation),), 10), 0.5, 0.5)
     with pytest.raises(UserError, match="validation: has label 10, but the network knows 0 to 9"):
         pick_images(network, pool, beyond, 5)
+    with pytest.raises(UserError, match="pool: has label 10, but the network knows 0 to 9"):
+        pick_images(network, beyond, validation, 5, method="gradAbl")
 
 
 def test_channels_that_do_not_come_last_are_told():

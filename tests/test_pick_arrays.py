@@ -143,3 +143,8 @@ def overflowing():
 def test_what_does_not_fit_is_told(changes, told):
     with pytest.raises(UserError, match=told):
         pick(**change(**changes))
+
+
+def test_labels_of_new_classes_need_no_classifier():
+    asked = change(method="random", classifier=None, labeled=[0], y_labeled=["rare"])
+    assert len(pick(**asked)) == asked["budget"]

@@ -10,7 +10,7 @@ from fisher_al.data.images import Images
 
 
 class Features(Images):
-    """Rows of a matrix, served like `Images`; they are read where they are used.
+    """Rows of a matrix, read where they are used and served like `Images`, but for `subset` and `with_more`.
 
     rows : float32 (n, width), also mapped into memory. chosen : indices (N,) of those that are served, all by
     default. labels : int64 (N,), None where they are not known.

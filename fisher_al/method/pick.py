@@ -101,7 +101,7 @@ def pick(
         predictions = known_numbers("validation_predictions", predicted, classes)
     numbers = known_numbers("y_validation", labels, classes)
     known = torch.full((len(pool),), -1)
-    if y_labeled is not None:
+    if y_labeled is not None and method not in WITHOUT_CLASSIFIER:
         answers = label_list("y_labeled", y_labeled, len(unavailable))
         known[unavailable] = known_numbers("y_labeled", answers, classes)
     elif method == "balanced" and len(unavailable):

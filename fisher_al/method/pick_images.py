@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
+from fisher_al.method.arrays import row_indices
 from fisher_al.method.base import Method
 from fisher_al.method.network import TappedNetwork
 from fisher_al.method.question import check_budget, descriptors_of, method_named, question
@@ -43,19 +44,28 @@ def pick_images(
         raise UserError(
             f"{type(network).__name__}: names no scales; wrap it as Tapped(network, scales, head)"
         )
-    labeled = torch.empty(0, dtype=torch.long) if labeled is None else labeled
+    labeled = row_indices("labeled", () if labeled is None else labeled.cpu(), len(pool))
     scales = tuple(network.scales if scales is None else scales)
-    chosen = _method(method, network, scales, pool)
+    chosen = _method(method, network, scales)
     check_budget(budget, labeled, len(pool))
     if len(validation) == 0 or int(validation.labels.min()) < 0:
         raise UserError(
             "validation: no images, or without labels; methods compare with what is known of them"
         )
+    read = {"validation": validation.labels}
+    if not chosen.works_unlabeled:
+        read["pool"] = pool.labels
+    elif method == "balanced" and len(labeled):
+        read["labeled images"] = pool.labels[labeled]
+    for name, labels in read.items():
+        if int(labels.min()) < 0:
+            raise UserError(f"method '{method}': needs the labels of the {name}")
     network = deepcopy(network).eval()  # the caller's keeps its mode, and the gradients of its weights
     with torch.inference_mode():
         num_classes = network(validation[:1][0]).shape[1]
-    if (highest := int(validation.labels.max())) >= num_classes:
-        raise UserError(f"validation: has label {highest}, but the network knows 0 to {num_classes - 1}")
+    for name, labels in read.items():
+        if (highest := int(labels.max())) >= num_classes:
+            raise UserError(f"{name}: has label {highest}, but the network knows 0 to {num_classes - 1}")
     iteration = question(
         network,
         pool,
@@ -70,12 +80,10 @@ def pick_images(
     return chosen.pick(iteration, labeled, descriptors_of(chosen, iteration, in_memory=True))
 
 
-def _method(name: str, network: TappedNetwork, scales: tuple[str, ...], pool: Images) -> Method:
-    """The method of that name on the network's scales, if it can work on the pool."""
+def _method(name: str, network: TappedNetwork, scales: tuple[str, ...]) -> Method:
+    """The method of that name on the network's scales."""
     offered = {n: m for n, m in METHODS.items() if not (m.scripts or m.asks_nothing)}
     method = method_named(name, offered)
-    if not method.works_unlabeled and int(pool.labels.min()) < 0:
-        raise UserError(f"method '{name}': needs the labels of the pool")
     if not method.has_scales:
         return method
     for scale in scales:

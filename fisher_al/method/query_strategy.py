@@ -77,12 +77,14 @@ class FisherKernelMatching(SingleAnnotatorPoolQueryStrategy):
 
     Parameters
     ----------
-    method : 'gradFmap' or 'gradGmap' or 'grad' or 'none', default='gradFmap'
+    method : 'gradFmap' or 'gradGmap' or 'grad' or 'gradShift' or 'none', default='gradFmap'
         The label whose gradient is a candidate's Fisher score.
 
         - `method='gradFmap'` takes the label of the validation sample that is nearest by features.
         - `method='gradGmap'` takes that of the nearest by features and scores of the predicted labels.
         - `method='grad'` takes the predicted label.
+        - `method='gradShift'` takes the most probable label by a regression on the validation samples that
+          allows for the candidates' shares of classes.
         - `method='none'` compares features alone, and works with every classifier.
     missing_label : scalar or string or np.nan or None, default=np.nan
         Value to represent a missing label.
