@@ -103,7 +103,8 @@ class ImageNetOptions(LoaderOptions):
 
 def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -> Experiment:
     """The protocol on the folder that is given: its classes, its size, and its name if it is not ImageNet."""
-    root = own.imagenetdir or options.datadir / NAME / "raw"
+    # absolute, as machines of a cluster have other working folders
+    root = (own.imagenetdir or options.datadir / NAME / "raw").absolute()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of this machine, which share its cores
     source = replace(
         experiment.source,
