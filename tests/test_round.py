@@ -114,8 +114,11 @@ def test_a_round_that_was_killed_goes_on_to_the_same_picks(animals):
         if moment == "embedding":
             [cache] = (animals / "features").iterdir()
             assert len(FeatureCache(cache, 512).row_of) == 12
+    for name in (".picks.0123456789ab.tmp.csv", ".descriptors.0123456789ab.tmp.pt"):
+        (animals / "round1" / name).write_text("half of it")
     outcome = fisher_al(*command(animals))
     assert outcome.code == 0, outcome.err
+    assert not list((animals / "round1").glob(".*.tmp*"))
     again = fisher_al(*command(animals, out="again"))
     assert again.code == 0
     for name in ("picks.csv", "labels.csv", "predictions.csv"):

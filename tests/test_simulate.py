@@ -138,6 +138,15 @@ def test_every_method_has_a_row_where_near_duplicates_end_some_early(animals):
         assert row.count("±") == 4
 
 
+@pytest.mark.parametrize("name", ["curves.csv", "curves.pdf"])
+def test_curves_that_are_there_stay(name, animals):
+    (animals / f"old {name}").mkdir()
+    (animals / f"old {name}" / name).write_text("mine")
+    outcome = fisher_al(*command(animals, out=f"old {name}"))
+    assert (outcome.code, f"holds {name} already; name a new folder" in outcome.err) == (2, True)
+    assert [path.read_text() for path in (animals / f"old {name}").iterdir()] == ["mine"]
+
+
 def test_a_file_in_place_of_the_folder_is_told_before_any_work(animals, tmp_path):
     (tmp_path / "file").touch()
     require_refusal(fisher_al(*command(animals, out=tmp_path / "file")), "is a file; name a folder")

@@ -17,6 +17,7 @@ from fisher_al.commands.pick import DEFAULT_METHOD, METHOD_HELP, NetworkOptions,
 from fisher_al.commands.scripts import announce
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
+from fisher_al.files.locks import sole_writer
 from fisher_al.labeling.answers import read_validation
 from fisher_al.labeling.catalogue import Catalogue, read_catalogue, spared
 from fisher_al.labeling.pool import Pool
@@ -69,6 +70,10 @@ def simulate_main(arguments: Sequence[str]) -> None:
     options = parser.read(SimulateOptions, parser.parse_args(arguments))
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out}: is a file; name a folder")
+    table, *figures = (options.out / f"curves.{suffix}" for suffix in ("csv", "png", "pdf"))
+    for path in (table, *figures):
+        if path.exists():
+            raise UserError(f"--out {options.out}: holds {path.name} already; name a new folder")
     reading = options.reading(options.out, options.gpu)
     announce(reading.device)
     catalogue, test = _read(options)
@@ -88,11 +93,6 @@ def simulate_main(arguments: Sequence[str]) -> None:
     points = _run(known, answers, options)
     if not points:
         raise UserError("--rounds: the labels are all of one class, so there was no head; ask for more")
-    write_rows(
-        options.out / "curves.csv",
-        [field.name for field in fields(Point)],
-        (list(asdict(point).values()) for point in points),
-    )
     rare = ", ".join(shown(readable.classes[number]) for number in answers.rare.tolist())
     print(f"rarest classes: {rare}")
     print(
@@ -102,9 +102,11 @@ def simulate_main(arguments: Sequence[str]) -> None:
             disable_numparse=True,
         )
     )
-    files = [options.out / f"curves.{suffix}" for suffix in ("png", "pdf")]
     panels = {title: _lines(points, options.methods, name) for name, title in MEASURES.items()}
-    plot_panels(panels, "labels", files)
+    with sole_writer([table, *figures]):
+        rows = (list(asdict(point).values()) for point in points)
+        write_rows(table, [field.name for field in fields(Point)], rows)
+        plot_panels(panels, "labels", figures)
     print(f"\n{options.out}: curves.csv, curves.png, curves.pdf")
 
 

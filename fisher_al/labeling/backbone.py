@@ -15,7 +15,7 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, reason_of
 from fisher_al.files.storage import verified_tensors
 from fisher_al.method.tapped import POOLED, Tapped
 from fisher_al.training.checkpoints import load_weights
@@ -139,7 +139,7 @@ def _from_timm(name: str, weights: Path | None) -> _Built:
             module = timm.create_model(short, pretrained=weights is None)
     except Exception as error:  # whatever its downloads lead to
         raise UserError(
-            f"--backbone {name}: its weights cannot be had ({str(error).splitlines()[0]}); give --weights"
+            f"--backbone {name}: its weights cannot be had ({reason_of(error)}); give --weights"
         ) from error
     config = module.pretrained_cfg
     side = config["input_size"][1]

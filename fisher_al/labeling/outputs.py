@@ -43,6 +43,13 @@ def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Pick
     return cards
 
 
+# What a round leaves in its folder besides its settings and report.
+ROUND_FILES = (
+    *("picks.csv", "labels.csv", "label_studio.json", "index.html", "unreadable.csv"),
+    *("predictions.csv", "head.pt"),
+)
+
+
 def write_round(folder: Path, catalogue: Catalogue, cards: Sequence[Card], picks: Picks, title: str) -> None:
     """Write what a person needs to label the picks; labels that are there already stay."""
     scores = [f"{score:.6g}" if math.isfinite(score) else "" for score in picks.scores.tolist()]

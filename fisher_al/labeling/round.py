@@ -20,13 +20,14 @@ from fisher_al.labeling.cache import open_cache
 from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.embedding import Embedder, embed
-from fisher_al.labeling.outputs import cards_of, write_head, write_predictions, write_round
+from fisher_al.labeling.outputs import ROUND_FILES, cards_of, write_head, write_predictions, write_round
 from fisher_al.labeling.report import report, summary
 from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick, require_budget
 from fisher_al.method.tapped import POOLED
 
 # What the round was asked for is written first, what it found last.
 SETTINGS, REPORT = "round.json", "report.json"
+DESCRIPTORS = "descriptors.pt"  # of several layers, while it picks
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path)
             require_own(out, settings)  # as another process may have been here meanwhile
             if (out / REPORT).is_file():
                 return _read_report(out / REPORT)
-            remove_abandoned([out / SETTINGS])
+            remove_abandoned(out / name for name in (SETTINGS, REPORT, DESCRIPTORS, *ROUND_FILES))
             save_json(settings, out / SETTINGS)
             return _run(catalogue, reading, strategy, out, start)
     except BusyError as error:
@@ -128,7 +129,7 @@ def _run(
     readable, known = known_images(catalogue, reading)
     embedded = time.monotonic()
     fitted = fit(known, strategy)
-    picks = pick(known, fitted, strategy, reading.deeper(readable, out / "descriptors.pt"))
+    picks = pick(known, fitted, strategy, reading.deeper(readable, out / DESCRIPTORS))
     numbers = report(readable, known, strategy, fitted, picks)
     picked = time.monotonic()
     cards = cards_of(readable, known, fitted, picks)
