@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, reason_of
 
 # Environment variable: folder of the files, named by rank, in which processes of `running.launcher` tell why
 # they fail.
@@ -66,8 +66,9 @@ def process_group() -> Iterator[None]:
         # gloo between CPUs, NCCL between GPUs; the main process alone may check all images for hours
         dist.init_process_group(timeout=timedelta(days=1))
     except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"WORLD_SIZE is set, but not all that torchrun sets ({reason}); unset it") from error
+        raise UserError(
+            f"WORLD_SIZE is set, but not all that torchrun sets ({reason_of(error)}); unset it"
+        ) from error
     try:
         with nullcontext() if is_main() else _silenced():
             yield

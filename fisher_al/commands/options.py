@@ -133,8 +133,7 @@ class MethodsOptions:
     )
     figure: str | None = option(
         "--figure",
-        help="one of the paper's figures, e.g. fig2, or later: defaults of --methods, -ir, -ens, -unsup, "
-        "--keep",
+        help="one of the paper's figures, e.g. fig2, or later: its curves; defaults of -ir and --keep",
     )
 
 

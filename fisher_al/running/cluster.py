@@ -8,7 +8,7 @@ import socket
 import sys
 from concurrent.futures import Future
 
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, reason_of
 from fisher_al.running.runner import set_up_worker
 from fisher_al.running.tasks import Outcome, Task, attempt
 
@@ -39,9 +39,8 @@ class Cluster:
             _require_listener(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # whatever stands in the way of a connection
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise UserError(
-                f"--cluster {address}: no Ray cluster answers there ({reason}); start one with "
+                f"--cluster {address}: no Ray cluster answers there ({reason_of(error)}); start one with "
                 "'ray start --head', and 'ray start --address HOST:6379' on the other machines"
             ) from error
         self._ray = ray

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from fisher_al.distributed import end_with_parent, is_main
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, reason_of
 from fisher_al.memory import keep_freed_memory
 from fisher_al.running.tasks import OnProgress, Outcome, Task, attempt
 
@@ -202,7 +202,7 @@ def _outcome(future: Future[Outcome]) -> Outcome | None:
         return future.result()
     if isinstance(error, BrokenProcessPool):
         return None
-    reason = str(error).splitlines()[0]
+    reason = reason_of(error)
     if isinstance(error, CANNOT_BE_SENT):
         return Outcome(error=f"no other process can take it ({reason}); {STAY_HERE}")
     return Outcome(error=f"lost with its process or machine ({reason})")

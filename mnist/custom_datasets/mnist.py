@@ -13,7 +13,7 @@ from torchvision.datasets import MNIST, FashionMNIST
 from torchvision.datasets.utils import check_integrity
 
 from fisher_al.data.in_memory import RawSplits
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, reason_of
 
 # Checksums of the IDX files themselves: archives of the same content differ with how they were packed.
 MNIST_MD5 = {
@@ -59,9 +59,8 @@ def _read(dataset: type[MNIST], checksums: Mapping[str, str], folder: Path) -> R
                 test = dataset(scratch, train=False)
         except (RuntimeError, OSError) as error:
             files = ", ".join(f"{file}.gz" for file in checksums)
-            reason = str(error).splitlines()[-1]
             raise UserError(
-                f"{raw}: no complete {name} there, and it cannot be downloaded ({reason}); "
+                f"{raw}: no complete {name} there, and it cannot be downloaded ({reason_of(error, -1)}); "
                 f"put these files into that folder: {files}"
             ) from error
         if not complete:

@@ -12,7 +12,7 @@ from torchvision.datasets import SVHN
 from torchvision.datasets.utils import check_md5, download_url
 
 from fisher_al.data.in_memory import RawSplits
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, reason_of
 
 CHUNK = 10_000
 
@@ -69,7 +69,7 @@ def _download(raw: Path, split: str, path: Path) -> None:
     except (RuntimeError, OSError) as error:
         names = ", ".join(name for _, name, _ in SVHN.split_list.values())
         raise UserError(
-            f"{path}: not there, and it cannot be downloaded ({str(error).splitlines()[-1]}); "
+            f"{path}: not there, and it cannot be downloaded ({reason_of(error, -1)}); "
             f"put these files into that folder: {names}"
         ) from error
 
