@@ -60,7 +60,7 @@ class Chain:
         settings |= changes
         if method.asks_nothing:
             settings["budget"] = 0
-        layout = replace(layout, variant=settings["variant"].folder)
+        layout = replace(layout, variant_folder=settings["variant"].folder)
         return cls(experiment, layout, method, device=device, **settings)
 
     def require_fair_tests(self) -> None:

@@ -33,7 +33,7 @@ from fisher_al.results.visualization import Panel, plot_confusion, plot_embeddin
 from fisher_al.seeds import derive_seed
 from fisher_al.training.checkpoints import load_checkpoint, load_weights
 
-METHODS = ("varMC", "gradFmap/80", "gradAbl/80")
+DEFAULT_METHODS = ("varMC", "gradFmap/80", "gradAbl/80")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def visualize_tsne_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     )
     if not options.figure:
         ratios = options.imbalance_ratio or (max(experiment.imbalance_ratios),)
-        options = replace(options, methods=options.methods or METHODS, imbalance_ratio=ratios)
+        options = replace(options, methods=options.methods or DEFAULT_METHODS, imbalance_ratio=ratios)
     ratio, *others = chosen_ratios(experiment, options)
     if others:
         raise UserError(f"-ir {' '.join(map(format_ratio, (ratio, *others)))}: one ratio at a time")

@@ -34,7 +34,7 @@ class Layout:
     noisy_ratio: float = 0.0
     pretrained: bool = True
     ensemble_size: int = 1
-    variant: str = ""  # name of the folder, within the run's, of chains that depart from the protocol
+    variant_folder: str = ""  # name of the folder, within the run's, of chains that depart from the protocol
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class Layout:
     @property
     def chain_folder(self) -> Path:
         """Where the files of chains are."""
-        return self.run_folder / self.variant
+        return self.run_folder / self.variant_folder
 
     @property
     def _pool_tag(self) -> str:

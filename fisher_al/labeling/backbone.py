@@ -60,7 +60,7 @@ def load_backbone(
     """
     build = _from_timm if name.startswith(TIMM) else _from_torchvision
     module, crop_of_weights, resize_of_weights, mean, std = build(name, weights)
-    head = _head_of(module)
+    head = _head_name(module)
     layer = module.get_submodule(head)
     if weights is not None:
         _load_all_but_head(module, head, weights)
@@ -146,7 +146,7 @@ def _from_timm(name: str, weights: Path | None) -> _Built:
     return module, side, round(side / config["crop_pct"]), tuple(config["mean"]), tuple(config["std"])
 
 
-def _head_of(module: nn.Module) -> str:
+def _head_name(module: nn.Module) -> str:
     """Name of the layer that classifies: the last linear one, or the last convolution where there is none."""
     for kind in (nn.Linear, nn.Conv2d):
         if names := [name for name, layer in module.named_modules() if isinstance(layer, kind)]:
