@@ -137,7 +137,7 @@ def verified_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
         altered = _altered_part(path, status.st_ino, status.st_size, status.st_mtime_ns)
         with warnings.catch_warnings():  # torch's, about what only a forged file holds
             warnings.simplefilter("ignore")
-            mapped = mmap and _is_archive(path)  # older formats cannot be
+            mapped = mmap and _is_archive(path)  # older formats cannot be mapped
             content = (
                 None if altered else torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             )
