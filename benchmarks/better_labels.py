@@ -29,8 +29,8 @@ from fisher_al.commands.run import RunScriptOptions, run_main
 from fisher_al.commands.scripts import parse, run_script
 from fisher_al.files.run_log import versions
 from fisher_al.files.storage import save_json
-from fisher_al.method.base import Description, Iteration
-from fisher_al.method.descriptors import Described, ForwardPass, describe, no_scores, scores_of
+from fisher_al.method.base import DescriptorBlocks, Iteration
+from fisher_al.method.descriptors import ForwardPass, LazyDescriptors, describe, no_scores, scores_of
 from fisher_al.method.fisher_kernel import KernelMethod
 from fisher_al.method.label_shift import share_ratios, shifted
 from fisher_al.method.pseudo_labels import true_label
@@ -82,13 +82,13 @@ class Candidate(KernelMethod):
     def sub(self) -> str:
         return self.token_name
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         network, images = iteration.network_to_describe(member), iteration.validation
         how = iteration.scales, iteration.describe_batch_size
         validation = describe(network, images, *how, scores_of(true_label))
         labeler = self.fit(validation[..., 0], images.labels)
         if self.prior:
-            pool = Described(network, iteration.pool, *how, no_scores)
+            pool = LazyDescriptors(network, iteration.pool, *how, no_scores)
             rows = torch.cat([labeler(block[..., 0]) for block in pool])
             counts = torch.bincount(images.labels, minlength=iteration.num_classes)
             ratio = share_ratios(rows, counts / len(images))
@@ -101,7 +101,7 @@ class Candidate(KernelMethod):
                 probabilities = F.one_hot(probabilities.argmax(1), iteration.num_classes).float()
             return (probabilities.unsqueeze(2) * one_pass.class_scores()).sum(1)
 
-        return Description(Described(network, iteration.pool, *how, column), validation)
+        return DescriptorBlocks(LazyDescriptors(network, iteration.pool, *how, column), validation)
 
 
 CANDIDATES = (

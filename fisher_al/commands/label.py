@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fisher_al.commands.parsing import Parser, option
 from fisher_al.errors import UserError
+from fisher_al.labeling.outputs import PAGE
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def label_main(arguments: Sequence[str]) -> None:
     parser = Parser("Open the labeling page of a round in a browser.", prog="fisher-al label")
     parser.add_options(LabelOptions)
     options = parser.read(LabelOptions, parser.parse_args(arguments))
-    page = options.round / "index.html"
+    page = options.round / PAGE
     if not page.is_file():
         raise UserError(f"{page}: not found; name the --out of `fisher-al pick`")
     if not webbrowser.open(page.absolute().as_uri()):

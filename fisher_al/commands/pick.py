@@ -14,6 +14,7 @@ from fisher_al.commands.scripts import announce, choose_device
 from fisher_al.errors import UserError
 from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.deeper import widths_of
+from fisher_al.labeling.outputs import ANSWERS, PAGE
 from fisher_al.labeling.report import summary
 from fisher_al.labeling.round import Reading, Sources, run_round
 from fisher_al.labeling.selection import ON_FEATURES, Strategy
@@ -140,9 +141,9 @@ def pick_main(arguments: Sequence[str]) -> None:
     sources = Sources(options.pool, options.validation, options.labels)
     numbers = run_round(sources, reading, strategy, options.out)
     print(summary(numbers))
-    page = options.out / "index.html"
+    page = options.out / PAGE
     print(f"\nlabel them in a browser: {page}, or: fisher-al label {options.out}")
-    answers = " ".join(map(str, (*options.labels, options.out / "labels.csv")))
+    answers = " ".join(map(str, (*options.labels, options.out / ANSWERS)))
     print(f"then: fisher-al pick {options.pool} ... --labels {answers} --out NEXT")
 
 

@@ -17,6 +17,11 @@ from fisher_al.labeling.selection import Fitted, Knowledge, Picks, classes_in_bl
 from fisher_al.labeling.tables import LABEL_COLUMN, PATH_COLUMN, write_rows
 from fisher_al.method.linear_head import LinearHead
 
+# What a round leaves in its folder besides its settings and report.
+PICKS, ANSWERS, TASKS, PAGE = "picks.csv", "labels.csv", "label_studio.json", "index.html"
+UNREADABLE, PREDICTIONS, HEAD = "unreadable.csv", "predictions.csv", "head.pt"
+ROUND_FILES = (PICKS, ANSWERS, TASKS, PAGE, UNREADABLE, PREDICTIONS, HEAD)
+
 PICK_COLUMNS = (
     *(PATH_COLUMN, "rank", "score", "predicted", "confidence"),
     *("matched_filepath", "matched_label"),
@@ -43,34 +48,27 @@ def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Pick
     return cards
 
 
-# What a round leaves in its folder besides its settings and report.
-ROUND_FILES = (
-    *("picks.csv", "labels.csv", "label_studio.json", "index.html", "unreadable.csv"),
-    *("predictions.csv", "head.pt"),
-)
-
-
 def write_round(folder: Path, catalogue: Catalogue, cards: Sequence[Card], picks: Picks, title: str) -> None:
     """Write what a person needs to label the picks; labels that are there already stay."""
     scores = [f"{score:.6g}" if math.isfinite(score) else "" for score in picks.scores.tolist()]
     write_rows(
-        folder / "picks.csv",
+        folder / PICKS,
         PICK_COLUMNS,
         (
             (c.filepath, rank, score, c.predicted, f"{c.confidence:.4f}", c.matched_filepath, c.matched_label)
             for rank, (c, score) in enumerate(zip(cards, scores, strict=True), 1)
         ),
     )
-    if not (folder / "labels.csv").exists():
-        write_rows(folder / "labels.csv", (PATH_COLUMN, LABEL_COLUMN), ((c.filepath, "") for c in cards))
+    if not (folder / ANSWERS).exists():
+        write_rows(folder / ANSWERS, (PATH_COLUMN, LABEL_COLUMN), ((c.filepath, "") for c in cards))
     write_tasks(
-        folder / "label_studio.json",
+        folder / TASKS,
         catalogue.root,
         [(c.filepath, c.predicted, c.confidence) for c in cards],
     )
-    write_page(folder / "index.html", title, catalogue.classes, cards)
+    write_page(folder / PAGE, title, catalogue.classes, cards)
     if catalogue.passed_over:
-        write_rows(folder / "unreadable.csv", (PATH_COLUMN, "reason"), catalogue.passed_over.items())
+        write_rows(folder / UNREADABLE, (PATH_COLUMN, "reason"), catalogue.passed_over.items())
 
 
 def write_predictions(path: Path, catalogue: Catalogue, known: Knowledge, head: LinearHead) -> None:

@@ -20,7 +20,15 @@ from fisher_al.labeling.cache import open_cache
 from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.embedding import Embedder, embed
-from fisher_al.labeling.outputs import ROUND_FILES, cards_of, write_head, write_predictions, write_round
+from fisher_al.labeling.outputs import (
+    HEAD,
+    PREDICTIONS,
+    ROUND_FILES,
+    cards_of,
+    write_head,
+    write_predictions,
+    write_round,
+)
 from fisher_al.labeling.report import report, summary
 from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick, require_budget
 from fisher_al.method.tapped import POOLED
@@ -135,8 +143,8 @@ def _run(
     cards = cards_of(readable, known, fitted, picks)
     write_round(out, readable, cards, picks, out.resolve().name)
     if fitted.told is not None:
-        write_head(out / "head.pt", fitted.told, readable.classes, reading.backbone)
-        write_predictions(out / "predictions.csv", readable, known, fitted.told)
+        write_head(out / HEAD, fitted.told, readable.classes, reading.backbone)
+        write_predictions(out / PREDICTIONS, readable, known, fitted.told)
     numbers["seconds"] = {
         "reading and embedding": round(embedded - start, 1),
         "head and picks": round(picked - embedded, 1),

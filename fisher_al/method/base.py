@@ -70,7 +70,7 @@ class Iteration:
 
 
 @dataclass(frozen=True)
-class Description:
+class DescriptorBlocks:
     """What a method describes: successive blocks of pool images, and validation images if it needs them."""
 
     pool: Iterable[Tensor]
@@ -148,7 +148,7 @@ class Method(ABC):
         """Whether the picks of the iteration that starts from `batch` depend on descriptors."""
         return False
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         """Describe the images by the network of one ensemble member, where `describes` says so."""
         raise TypeError(f"{self.name} needs no descriptors")
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from fisher_al.distributed import decided_by_main
 from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
-from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
-from fisher_al.method.descriptors import Described, no_scores
+from fisher_al.method.base import DescriptorBlocks, Descriptors, Iteration, Method, Shape
+from fisher_al.method.descriptors import LazyDescriptors, no_scores
 from fisher_al.method.predictions import predict_probabilities, probabilities_in_blocks
 
 
@@ -106,10 +106,10 @@ class FeatureBaseline(Method):
     def describes(self, batch: int) -> bool:
         return True
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         network, scales = iteration.network_to_describe(member), iteration.scales
         size = iteration.describe_batch_size
-        return Description(Described(network, iteration.pool, scales, size, no_scores))
+        return DescriptorBlocks(LazyDescriptors(network, iteration.pool, scales, size, no_scores))
 
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
         return (len(iteration.pool), self.length, 2), None

@@ -113,7 +113,7 @@ def average_positions(activation: Tensor, leading: int) -> Tensor:
     return activation.flatten(leading + 1).mean(leading + 1) if activation.dim() > leading + 1 else activation
 
 
-class Described:
+class LazyDescriptors:
     """Images described by z and by what `columns` make of their forward pass and label, when asked for.
 
     Each column maps (ForwardPass, labels) of a batch to (batch, L). To iterate yields blocks
@@ -162,5 +162,5 @@ def describe(
     batch_size: int,
     *columns: Column,
 ) -> Tensor:
-    """The blocks of `Described` as one tensor (N, L, 1 + len(columns))."""
-    return torch.cat(list(Described(network, images, scales, batch_size, *columns)))
+    """The blocks of `LazyDescriptors` as one tensor (N, L, 1 + len(columns))."""
+    return torch.cat(list(LazyDescriptors(network, images, scales, batch_size, *columns)))

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from fisher_al.distributed import decided_by_main
 from fisher_al.method.acquisition import Matches, k_centre, kernel_features, match, unlabeled_indices
-from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
+from fisher_al.method.base import DescriptorBlocks, Descriptors, Iteration, Method, Shape
 from fisher_al.method.descriptors import (
     Column,
-    Described,
+    LazyDescriptors,
     describe,
     label_column,
     no_scores,
@@ -96,11 +96,11 @@ class OneColumn(KernelMethod):
 
     cost = "1 forward pass, 1 pooled gradient"
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         network = iteration.network_to_describe(member)
         how = iteration.scales, iteration.describe_batch_size, self.column(iteration, network)
         validation = describe(network, iteration.validation, *how)
-        return Description(Described(network, iteration.pool, *how), validation)
+        return DescriptorBlocks(LazyDescriptors(network, iteration.pool, *how), validation)
 
     @abstractmethod
     def column(self, iteration: Iteration, network: TappedNetwork) -> Column:
@@ -151,7 +151,7 @@ class NearestLabel(KernelMethod):
     color, marker = "#D55E00", "P"
     validation_columns = 4
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         """Validation by z, g of the true label, g of the predicted label, and the label; pool by z and g."""
         network, images = iteration.network_to_describe(member), iteration.validation
         how = iteration.scales, iteration.describe_batch_size
@@ -160,7 +160,7 @@ class NearestLabel(KernelMethod):
         keys = self.keys(validation).to(iteration.device)
         widths = [network.scales[name] for name in iteration.scales]
         rule = nearest_validation_label(keys, images.labels, widths)
-        return Description(Described(network, iteration.pool, *how, scores_of(rule)), validation)
+        return DescriptorBlocks(LazyDescriptors(network, iteration.pool, *how, scores_of(rule)), validation)
 
     def keys(self, validation: Tensor) -> Tensor:
         """What of the validation images' descriptors the search for the nearest compares."""

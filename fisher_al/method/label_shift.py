@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fisher_al.method.base import Description, Iteration
-from fisher_al.method.descriptors import Described, ForwardPass, describe, scores_of
+from fisher_al.method.base import DescriptorBlocks, Iteration
+from fisher_al.method.descriptors import ForwardPass, LazyDescriptors, describe, scores_of
 from fisher_al.method.fisher_kernel import KernelMethod
 from fisher_al.method.linear_head import logistic_head
 from fisher_al.method.pseudo_labels import true_label
@@ -28,7 +28,7 @@ class ShiftedLabel(KernelMethod):
     cost = "2 forward passes, 1 pooled gradient, C products of length L"
     color, marker, extension = "#AA0000", "*", True
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         network, images = iteration.network_to_describe(member), iteration.validation
         how = iteration.scales, iteration.describe_batch_size
         validation = describe(network, images, *how, scores_of(true_label))
@@ -37,7 +37,7 @@ class ShiftedLabel(KernelMethod):
         head = logistic_head(validation[..., 0].double().numpy(), labels, iteration.num_classes)
         head.to(iteration.device)
         with torch.inference_mode():
-            blocks = Described(network, iteration.pool, *how)
+            blocks = LazyDescriptors(network, iteration.pool, *how)
             pool = torch.cat([head(block[..., 0].to(iteration.device)).softmax(1) for block in blocks])
         counts = torch.bincount(images.labels, minlength=iteration.num_classes)
         ratio = share_ratios(pool, counts / len(images))
@@ -45,7 +45,7 @@ class ShiftedLabel(KernelMethod):
         def rule(one_pass: ForwardPass, labels: Tensor) -> Tensor:
             return shifted(head(one_pass.features).softmax(1), ratio).argmax(1)
 
-        return Description(Described(network, iteration.pool, *how, scores_of(rule)), validation)
+        return DescriptorBlocks(LazyDescriptors(network, iteration.pool, *how, scores_of(rule)), validation)
 
 
 def share_ratios(probabilities: Tensor, shares: Tensor) -> Tensor:

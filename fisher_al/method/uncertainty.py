@@ -15,7 +15,7 @@ from fisher_al.data.batches import shared_batches
 from fisher_al.data.images import Images
 from fisher_al.distributed import gather_rows, process_rank
 from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
-from fisher_al.method.base import Description, Descriptors, Iteration, Method, Shape
+from fisher_al.method.base import DescriptorBlocks, Descriptors, Iteration, Method, Shape
 from fisher_al.method.network import TappedNetwork
 from fisher_al.seeds import derive_seed
 
@@ -62,7 +62,7 @@ class DropoutUncertainty(Method):
     def describes(self, batch: int) -> bool:
         return batch > 0
 
-    def describe(self, iteration: Iteration, member: int) -> Description:
+    def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         generator = iteration.generator("dropout", member, on_device=True)
         samples = max(1, iteration.mc_samples // iteration.ensemble_size)
         blocks = statistics_in_blocks(
@@ -73,7 +73,7 @@ class DropoutUncertainty(Method):
             iteration.describe_batch_size,
             generator,
         )
-        return Description(map(self.score, blocks) if iteration.ensemble_size == 1 else blocks)
+        return DescriptorBlocks(map(self.score, blocks) if iteration.ensemble_size == 1 else blocks)
 
     def shapes(self, iteration: Iteration) -> tuple[Shape, Shape | None]:
         size = len(iteration.pool)
