@@ -62,6 +62,8 @@ def most_dependent_label(
     """
 
     def rule(one_pass: ForwardPass, labels: Tensor) -> Tensor:
+        if len(labels) == 0:
+            return labels  # of several processes, one may have nothing of the last batch
         per_image = len(views) * one_pass.logits.shape[1] * one_pass.features.shape[1]
         chunk = max(1, min(VIEWS_AT_ONCE // len(views), SCORES_AT_ONCE // per_image))
         return torch.cat([estimate(inputs) for inputs in one_pass.inputs.split(chunk)])
