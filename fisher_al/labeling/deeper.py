@@ -72,7 +72,7 @@ class Deeper:
         """The backbone under this head."""
         module = deepcopy(self.backbone.module)
         parent, _, name = self.backbone.head.rpartition(".")
-        setattr(module.get_submodule(parent), name, head.linear)
+        setattr(module.get_submodule(parent), name, deepcopy(head.linear))
         return Tapped(module, self.widths, self.backbone.head).to(self.device)
 
 

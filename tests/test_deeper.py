@@ -1,0 +1,81 @@
+"""Descriptors of several layers in `fisher-al pick`, against the same network on the images themselves."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from rounds import CROP, save_image, save_weights, write_csv
+
+from fisher_al import Images, Tapped, pick_images
+from fisher_al.data.features import Features
+from fisher_al.labeling.backbone import load_backbone
+from fisher_al.labeling.catalogue import read_catalogue
+from fisher_al.labeling.deeper import widths_of
+from fisher_al.labeling.round import Reading, known_images
+from fisher_al.labeling.selection import Strategy, fit, pick
+from fisher_al.method.question import question_on_features
+
+LAYERS = ("layer3", "pooled")
+WIDTHS = {"layer3": 256, "pooled": 512}
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    """What is known, the head, and the images for deeper layers: of noise that no head tells apart."""
+    folder = tmp_path_factory.mktemp("noise")
+    for i in range(30):
+        save_image(folder / "pool" / f"{i:02}.png", seed=i)
+    for i in range(15):
+        save_image(folder / "validation" / f"class {i % 3}" / f"{i:02}.png", seed=100 + i)
+    answers = [(f"{i:02}.png", f"class {i % 3}") for i in range(6)]
+    write_csv(folder / "labels.csv", ("filepath", "label"), answers)
+    backbone = load_backbone("resnet18", save_weights(folder / "weights.pt"), CROP, resize=42)
+    widths = widths_of(backbone, LAYERS)
+    assert widths == WIDTHS
+    reading = Reading(backbone, "torchvision", 1, "cpu", 1, folder / "features", widths)
+    catalogue = read_catalogue(folder / "pool", folder / "validation", (folder / "labels.csv",))
+    readable, known = known_images(catalogue, reading)
+    deeper = reading.deeper(readable, folder / "descriptors.pt")
+    assert deeper is not None
+    return known, fit(known, Strategy("gradFmap", 8, hold_validation=True)), deeper
+
+
+@pytest.mark.parametrize("method", ["none", "grad", "gradFmap", "gradGmap"])
+def test_picks_are_those_of_the_whole_network(case, method):
+    known, fitted, deeper = case
+    module = torchvision.models.resnet18()
+    module.load_state_dict(deeper.backbone.module.state_dict())
+    module.fc = fitted.head.linear
+
+    def images(paths, labels):
+        centre = (12, 5, 12 + CROP, 5 + CROP)  # of 56 x 42
+        pixels = np.stack([np.asarray(Image.open(path).crop(centre)) for path in paths])
+        return Images(torch.from_numpy(pixels), labels, deeper.backbone.mean, deeper.backbone.std)
+
+    matchable = (~known.spared).nonzero().squeeze(1)
+    validation = images([deeper.validation[i] for i in matchable], known.validation_labels[matchable])
+    expected = pick_images(
+        Tapped(module, WIDTHS, "fc"),
+        images(deeper.pool, torch.zeros(30, dtype=torch.long)),
+        validation,
+        8,
+        method,
+        scales=LAYERS,
+        labeled=known.labeled,
+    )
+    strategy = Strategy(method, 8, hold_validation=True)
+    found = pick(known, fitted, strategy, deeper)
+    assert found.positions.tolist() == expected.tolist()
+    assert found.positions.tolist() != pick(known, fitted, strategy).positions.tolist()
+    assert not known.spared[found.matched].any()
+    assert not deeper.scratch.exists()
+
+
+def test_the_head_is_not_moved_to_the_device_of_the_images(case):
+    known, fitted, deeper = case
+    features = Features(known.rows, known.validation, known.validation_labels)
+    iteration = question_on_features(fitted.head, known.pool_images, features, 8, seed=0)
+    network = deeper.look_deeper(iteration, fitted.head, torch.arange(3)).load_network(0)
+    assert torch.equal(network.get_submodule("module.fc").weight, fitted.head.linear.weight)
+    assert fitted.head.linear not in network.modules()
