@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,3 +54,19 @@ def picks_by_nearest_label(
     return walk(
         standardised(validation[targets]) @ standardised(pool).T + g_targets @ g_pool.T, budget, without
     )
+
+
+def balanced_walk(
+    probabilities: np.ndarray, counts: Sequence[int], budget: int, without: Collection[int]
+) -> list[int]:
+    """The image that is most probably of the class with the fewest labels, again and again.
+
+    probabilities : (N, C); counts : labels of each class; `without` some images.
+    """
+    counts, picks = list(counts), []
+    for _ in range(budget):
+        number = counts.index(min(counts))
+        counts[number] += 1
+        left = [image for image in range(len(probabilities)) if image not in {*without, *picks}]
+        picks.append(max(left, key=lambda image: probabilities[image, number]))
+    return picks

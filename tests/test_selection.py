@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from naive import picks_by_nearest_label
+from naive import balanced_walk, picks_by_nearest_label
 from sklearn.linear_model import LogisticRegression
 
 from fisher_al.errors import UserError
@@ -63,22 +63,23 @@ def test_a_class_without_images_is_never_predicted():
     assert (only[:, 2] == 1).all()
 
 
-def test_cross_fitting_leaves_every_validation_image_out(monkeypatch):
+def test_cross_fitting_asks_the_head_that_has_not_seen_the_image(monkeypatch):
     rows, labels = clusters(30)
-    seen = []
+    fitted = []
 
     def spy(features, classes, num_classes):
-        seen.append({row.tobytes() for row in features})
-        return fit_head(features, classes, num_classes)
+        head = fit_head(features, classes, num_classes)
+        fitted.append(({row.tobytes() for row in features}, head))
+        return head
 
     monkeypatch.setattr(heads, "fit_head", spy)
     validation = np.arange(10, 30)
     probabilities = cross_fitted(rows, labels.numpy(), validation, CLASSES, 0)
-    assert len(seen) == FOLDS
-    left_out = [{row.tobytes() for row in rows} - some for some in seen]
-    assert set().union(*left_out) == {rows[row].tobytes() for row in validation}
-    assert sum(map(len, left_out)) == len(validation)
-    assert probabilities.sum(1).tolist() == pytest.approx([1] * 20)
+    assert len(fitted) == FOLDS
+    assert all({row.tobytes() for row in rows[:10]} < seen for seen, _ in fitted)
+    for row, found in zip(rows[validation], probabilities, strict=True):
+        [head] = [head for seen, head in fitted if row.tobytes() not in seen]
+        torch.testing.assert_close(found, head(torch.from_numpy(row)).softmax(0).detach())
 
 
 def test_calibration_changes_no_prediction_and_makes_what_is_told_more_likely():
@@ -129,6 +130,40 @@ def test_picks_are_those_of_the_definitions(held):
     assert found.positions.tolist() == naive_picks(now, fitted.head, targets, 20)
     assert set(found.matched.tolist()) == set(targets.tolist())
     assert found.scores.max() <= 1
+
+
+@pytest.mark.parametrize("budget", [3, 40])
+@pytest.mark.parametrize("method", ["none", "grad", "gradFmap", "gradGmap"])
+def test_a_copy_of_an_image_matches_it_as_fully_as_can_be(method, budget):
+    now = known()
+    now.rows[10:30] = now.rows[60:80]  # pool images, of the validation images
+    strategy = Strategy(method, budget, hold_validation=True)
+    fitted = fit(now, strategy)
+    targets = ((fitted.predictions() != now.validation_labels) & ~now.spared).nonzero().squeeze(1)
+    assert len(targets) > 3  # k-centre chooses of them where the budget is 3
+    found = pick(now, fitted, strategy)
+    copies = min(budget, len(targets))
+    assert found.matched[:copies].tolist() == (found.positions[:copies] - 10).tolist()
+    assert set(found.matched[:copies].tolist()) <= set(targets.tolist())
+    assert len(found.matched[:copies].unique()) == copies
+    assert found.scores[:copies].tolist() == pytest.approx([1] * copies, abs=1e-4)
+    assert (found.scores[copies:] < 0.999).all()
+
+
+def test_labels_are_levelled_with_the_validation_images_that_only_score():
+    now = known()
+    counts = now.validation_labels.bincount(minlength=CLASSES)
+    most = counts.argmax()
+    spared = now.validation_labels == most
+    spared[spared.nonzero()[0]] = False  # one image of the most frequent class is left to match
+    now, strategy = replace(now, spared=spared), Strategy("balanced", 12)
+    fitted = fit(now, strategy)
+    probabilities = fitted.head(torch.from_numpy(now.rows[:60])).double().softmax(1).detach().numpy()
+    counts += now.labels.bincount(minlength=CLASSES)
+    taken = [*now.labeled.tolist(), *now.left_out.tolist()]
+    assert pick(now, fitted, strategy).positions.tolist() == balanced_walk(
+        probabilities, counts.tolist(), 12, taken
+    )
 
 
 @pytest.mark.parametrize("held", [False, True])

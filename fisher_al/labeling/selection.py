@@ -251,7 +251,8 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
         strategy.seed,
         torch.full_like(labels, -1) if predictions is None else predictions[matchable],
     )
-    return replace(iteration, validation_is_trained_on=not strategy.hold_validation), matchable
+    trained = None if strategy.hold_validation else known.validation_labels
+    return replace(iteration, trained_validation_labels=trained), matchable
 
 
 def _without_near_duplicates(

@@ -25,7 +25,8 @@ class Iteration:
     seed_of : gives a seed of the method, run and iteration, by its purpose. describe_batch_size,
     predict_batch_size : images at once. member : the ensemble's network that learns from the picks.
     validation_predictions : gives the classes (V,) of the validation images, where they are not those of the
-    current network. validation_is_trained_on : whether the network learns their labels, too.
+    current network. trained_validation_labels : those (n,) of the validation images that the network learns
+    from, if it does.
     """
 
     batch: int
@@ -42,7 +43,7 @@ class Iteration:
     predict_batch_size: int
     member: int = 0
     validation_predictions: Callable[[], Tensor] | None = None
-    validation_is_trained_on: bool = False
+    trained_validation_labels: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -55,8 +56,8 @@ class Iteration:
     def label_counts(self, labeled: Tensor) -> Tensor:
         """How many labels of each class (C,) the network learns from; labeled : (n,), those of the pool."""
         labels = self.ask(labeled)
-        if self.validation_is_trained_on:
-            labels = torch.cat([labels, self.validation.labels.cpu()])
+        if self.trained_validation_labels is not None:
+            labels = torch.cat([labels, self.trained_validation_labels.cpu()])
         return torch.bincount(labels[labels >= 0], minlength=self.num_classes)
 
     def network_to_describe(self, member: int) -> TappedNetwork:

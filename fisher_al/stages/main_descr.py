@@ -92,7 +92,8 @@ def select(chain: Chain, batch: int, labeled: Tensor, member: int = 0) -> Tensor
     iteration = chain.iteration(batch, member)
     if chain.trains_on_validation:
         predictions = partial(cross_fitted_predictions, chain, batch, labeled)
-        iteration = replace(iteration, validation_predictions=predictions, validation_is_trained_on=True)
+        labels = iteration.validation.labels
+        iteration = replace(iteration, validation_predictions=predictions, trained_validation_labels=labels)
     require_budget(chain, len(iteration.pool), batch + 1)
     descriptors = Descriptors()
     if chain.method.describes(batch):
