@@ -1,9 +1,11 @@
 """The method as its definitions say it, slowly and in float64: what fast paths are compared with."""
 
 from collections.abc import Collection, Sequence
+from copy import deepcopy
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -70,3 +72,47 @@ def balanced_walk(
         left = [image for image in range(len(probabilities)) if image not in {*without, *picks}]
         picks.append(max(left, key=lambda image: probabilities[image, number]))
     return picks
+
+
+def lenet_descriptor(network, image, label, scales):
+    """One image's z and g, spelled out layer by layer."""
+    network = deepcopy(network).double().requires_grad_()
+    conv1 = F.relu(F.max_pool2d(network.conv1(image.double()), 2))
+    conv2 = F.relu(F.max_pool2d(network.conv2(conv1), 2))
+    fc1 = F.relu(network.fc1(conv2.reshape(1, 320)))
+    fc2 = network.fc2(fc1)
+    layers = {"conv1": conv1, "conv2": conv2, "fc1": fc1, "fc2": fc2}
+    loss = -torch.log(torch.exp(fc2[0, label]) / torch.exp(fc2[0]).sum())
+    z, g = [], []
+    for name in scales:
+        gradient = torch.autograd.grad(loss, layers[name], retain_graph=True)[0]
+        for channel in range(layers[name].shape[1]):
+            z.append(layers[name][0, channel].mean())
+            g.append(gradient[0, channel].mean())
+    return torch.stack(z).detach(), torch.stack(g)
+
+
+def logdet(rows: np.ndarray) -> float:
+    """Of the second moment, made regular."""
+    moment = sum(np.outer(row, row) for row in rows) + 1e-8 * np.eye(rows.shape[1])
+    return float(np.linalg.slogdet(moment)[1])
+
+
+def dependence(name: str, Z: Tensor, G: Tensor) -> np.ndarray:
+    """How strongly z and g(c) depend on each other by `cor`, `amiFull` or `amiDiag`, (N, C).
+
+    Z : (N, K, L), features of K views; G : (N, K, C, L), scores of every class.
+    """
+    result = np.zeros((len(Z), G.shape[2]))
+    for n in range(len(Z)):
+        for c in range(G.shape[2]):
+            z, g = Z[n].double().numpy(), G[n, :, c].double().numpy()
+            if name == "cor":
+                result[n, c] = sum(float(a @ b) for a, b in zip(z, g, strict=True))
+            elif name == "amiFull":
+                result[n, c] = logdet(z) + logdet(g) - logdet(np.hstack([z, g]))
+            else:
+                for a, b in zip(z.T, g.T, strict=True):
+                    rho = (a @ b) / np.sqrt((a @ a + 1e-8) * (b @ b + 1e-8))
+                    result[n, c] -= np.log(1 - rho**2)
+    return result

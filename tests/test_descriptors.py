@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+from naive import lenet_descriptor
 
 from fisher_al.data.images import Images
 from fisher_al.method.descriptors import ForwardPass, describe
@@ -25,32 +25,13 @@ def images():
     )
 
 
-def naive_descriptor(network, image, label, scales):
-    """One image's z and g, spelled out layer by layer."""
-    network = network.double()
-    conv1 = F.relu(F.max_pool2d(network.conv1(image.double()), 2))
-    conv2 = F.relu(F.max_pool2d(network.conv2(conv1), 2))
-    fc1 = F.relu(network.fc1(conv2.reshape(1, 320)))
-    fc2 = network.fc2(fc1)
-    layers = {"conv1": conv1, "conv2": conv2, "fc1": fc1, "fc2": fc2}
-    loss = -torch.log(torch.exp(fc2[0, label]) / torch.exp(fc2[0]).sum())
-    z, g = [], []
-    for name in scales:
-        gradient = torch.autograd.grad(loss, layers[name], retain_graph=True)[0]
-        for channel in range(layers[name].shape[1]):
-            z.append(layers[name][0, channel].mean())
-            g.append(gradient[0, channel].mean())
-    network.float()
-    return torch.stack(z).detach(), torch.stack(g)
-
-
 @pytest.mark.parametrize("length", [10, 20, 30, 80, 90])
 def test_pooled_scores_equal_single_image_autograd(network, images, length):
     scales = MNIST.lengths[length]
     described = describe(network, images, scales, 4, lambda p, labels: p.scores(labels))
     assert described.shape == (11, length, 2)
     for i, (image, label) in enumerate(images.batches(1)):
-        z, g = naive_descriptor(network, image, int(label), scales)
+        z, g = lenet_descriptor(network, image, int(label), scales)
         torch.testing.assert_close(described[i, :, 0].double(), z, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(described[i, :, 1].double(), g, atol=1e-7, rtol=1e-3)
 
@@ -118,7 +99,7 @@ def test_class_scores_equal_the_scores_of_each_class(network, images, length):
         every = one_pass.class_scores()
         assert every.shape == (11, 10, length)
         for label in range(10):
-            _, g = naive_descriptor(network, inputs[3:4], label, scales)
+            _, g = lenet_descriptor(network, inputs[3:4], label, scales)
             torch.testing.assert_close(every[3, label].double(), g, atol=1e-7, rtol=1e-3)
             scores = one_pass.scores(torch.full((11,), label))
             torch.testing.assert_close(every[:, label], scores, atol=1e-7, rtol=1e-4)
