@@ -36,11 +36,13 @@ def room_of(name: str) -> str:
 
 def imported_rooms(path: Path) -> set[str]:
     """Rooms that a module imports from, wherever in it."""
-    names = [
-        node.module
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module
-    ]
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
     return {room_of(name) for name in names if name.startswith("fisher_al.")}
 
 

@@ -85,20 +85,20 @@ def test_a_random_state_decides(question):
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("changes", "error", "told"),
     [
-        ({"X_val": np.zeros((3, 4))}, ValueError),
-        ({"y_val": [7] * 30}, ValueError),
-        ({"y_val": [0]}, ValueError),
-        ({"clf": LogisticRegression()}, TypeError),
-        ({"clf": SklearnClassifier(KNeighborsClassifier(), classes=[0, 1, 2])}, TypeError),
-        ({"fit_clf": "yes"}, TypeError),
-        ({"batch_size": 0}, ValueError),
-        ({"candidates": [99]}, ValueError),
+        ({"X_val": np.zeros((30, 4))}, ValueError, "features"),
+        ({"y_val": [7] * 30}, ValueError, "`y_val` contains 7"),
+        ({"y_val": [0]}, ValueError, "inconsistent numbers of samples"),
+        ({"clf": LogisticRegression()}, TypeError, "clf"),
+        ({"clf": SklearnClassifier(KNeighborsClassifier(), classes=[0, 1, 2])}, TypeError, "must be linear"),
+        ({"fit_clf": "yes"}, TypeError, "fit_clf"),
+        ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"candidates": [99]}, ValueError, "less than 60"),
     ],
 )
-def test_what_does_not_fit_raises_as_in_scikit_activeml(changes, error, question):
-    with pytest.raises(error):
+def test_what_does_not_fit_raises_as_in_scikit_activeml(changes, error, told, question):
+    with pytest.raises(error, match=told):
         FisherKernelMatching().query(**{**question, **changes})
 
 

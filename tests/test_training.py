@@ -128,7 +128,8 @@ def test_best_so_far_equals_whole_passes(objective):
     images = make_images(50, 0)
     rest = BestSoFar(images, objective, batch_size=7)
     networks = [MNIST.network(4) for _ in range(30)]
-    accuracies = [evaluate(network, images, objective, 50) for network in networks]
+    inputs, labels = objective(*images[:])
+    accuracies = [100 * int((net(inputs).argmax(1) == labels).sum()) / len(labels) for net in networks]
     assert len(set(accuracies)) > 3
     for i, network in enumerate(networks):
         found = rest.accuracy(network, to_the_end=i % 5 == 4)

@@ -1,5 +1,7 @@
 """Monte-Carlo dropout: the variation ratio, and sampling against a plain loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,21 @@ import torch.nn.functional as F
 from scipy import stats
 
 from fisher_al.data.images import Images
+from fisher_al.method.base import Descriptors
+from fisher_al.method.network import seeded_network
+from fisher_al.method.question import question
 from fisher_al.method.registry import METHODS
 from fisher_al.method.uncertainty import byte_dropout, statistics_in_blocks
 from mnist.experiment import MNIST
+
+
+def make_iteration(count, budget=1):
+    """On as many images of noise, by a network that was not trained."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
+    images = Images(pixels, torch.zeros(count, dtype=torch.long), MNIST.source.mean, MNIST.source.std)
+    network = seeded_network(MNIST.network, 10, 0)
+    return question(network, images, images, budget, 0, num_classes=10, scales=(), batch_size=24)
 
 
 def test_variation_ratio_by_hand():
@@ -57,13 +71,34 @@ def test_every_uncertainty_is_finite_and_never_lower_for_doubt(name):
     assert torch.isfinite(single).all()
 
 
-def test_entropy_of_an_ensemble_is_that_of_all_its_passes():
-    p = random_probabilities()
-    for name in ("varMC", "entMC", "baldMC"):
-        uncertainty = METHODS[name]
-        members = [uncertainty.statistics(part) for part in (p[:3], p[3:6])]
-        together = uncertainty.score(uncertainty.statistics(p[:6]))
-        torch.testing.assert_close(uncertainty.score(sum(members) / 2), together, atol=1e-5, rtol=0)
+@pytest.mark.parametrize("name", ["varMC", "entMC", "baldMC"])
+def test_an_ensemble_is_uncertain_where_all_its_passes_together_are(name, monkeypatch):
+    monkeypatch.setattr("fisher_al.method.uncertainty.ROWS_AT_ONCE", 7)
+    uncertainty, iteration = METHODS[name], replace(make_iteration(40, budget=10), ensemble_size=2)
+    passes = torch.randn(6, 40, 10, generator=torch.Generator().manual_seed(0)).mul(3).softmax(2)
+    members = [uncertainty.statistics(part) for part in (passes[:3], passes[3:])]
+    labeled = torch.tensor([0, 5, 39])
+    found = uncertainty.pick(iteration, labeled, Descriptors(members)).tolist()
+    p = passes.double().numpy()
+    scores = {
+        "varMC": 1 - np.stack([(p.argmax(2) == c).mean(0) for c in range(10)]).max(0),
+        "entMC": stats.entropy(p.mean(0), axis=1),
+        "baldMC": stats.entropy(p.mean(0), axis=1) - stats.entropy(p, axis=2).mean(0),
+    }[name]
+    scores[labeled] = -np.inf
+    # votes of six passes tie: of equals any may come
+    assert scores[found].tolist() == pytest.approx(sorted(scores, reverse=True)[:10])
+    assert len(set(found)) == 10
+
+
+def test_members_share_the_passes_and_have_masks_of_their_own():
+    iteration = replace(make_iteration(6), ensemble_size=2, mc_samples=8)
+    descriptions = [torch.cat(list(METHODS["varMC"].describe(iteration, m).pool)) for m in (0, 1)]
+    assert not torch.equal(*descriptions)
+    for votes in descriptions:  # shares of four passes each
+        assert torch.equal(4 * votes[..., 0], (4 * votes[..., 0]).round())
+        assert torch.allclose(votes[..., 0].sum(1), torch.ones(6))
+    assert any((4 * votes[..., 0] % 2).any() for votes in descriptions)
 
 
 @pytest.mark.parametrize("probability", [0.25, 0.5])
@@ -82,14 +117,6 @@ def test_byte_dropout_drops_as_often_as_it_should(probability):
     for shifted in (kept.flatten().roll(1).view(kept.shape), kept.roll(1, 0)):
         both = float((kept & shifted).float().mean())
         assert abs(both - (1 - probability) ** 2) < 0.005
-
-
-def test_ensemble_members_are_averaged_before_the_formula():
-    certain_of_0 = torch.tensor([[[1.0, 0.0]]])
-    certain_of_1 = torch.tensor([[[0.0, 1.0]]])
-    uncertainty = METHODS["varMC"]
-    statistics = [uncertainty.statistics(p) for p in (certain_of_0, certain_of_1)]
-    assert uncertainty.score(sum(statistics) / 2).tolist() == [0.5]
 
 
 def test_sampling_agrees_with_plain_dropout():

@@ -1,12 +1,11 @@
-"""GALAXY, DIRECT and SIMILAR against their definitions, by hand and by brute force."""
+"""GALAXY and DIRECT against their definitions, by hand, by brute force and by lists."""
 
 from dataclasses import dataclass, field, replace
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from fisher_al.data.images import Images
 from fisher_al.method.base import Descriptors, Iteration
@@ -15,13 +14,13 @@ from fisher_al.method.question import question
 from fisher_al.method.registry import METHODS
 from fisher_al.method.separation import (
     UNKNOWN,
+    Lines,
     agreements,
     ask_around_threshold,
     bisect,
     margins,
     narrow_threshold,
 )
-from fisher_al.method.submodular import gradient_directions, greedy_mutual_information
 from mnist.custom_models.lenet import LeNet
 
 
@@ -97,6 +96,101 @@ def test_path_is_bisected_as_in_the_graph(length):
             assert place in middles, (votes, reach)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_galaxy_bisects_shortest_paths_class_after_class(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    truth, probabilities = rng.integers(0, 3, 14), rng.dirichlet(np.ones(3), 14)
+    lines = make_lines(truth, probabilities, [0, 1], monkeypatch)
+    METHODS["galaxy"].ask_along(lines, 12, np.random.default_rng(seed))
+    known, reach = {0: truth[0], 1: truth[1]}, 1
+    for turn, image in enumerate(lines.asked):
+        number = turn % 3
+        leads = [row[number] - max(np.delete(row, number)) for row in probabilities]
+        line = sorted(range(14), key=lambda i: -leads[i])
+        votes = np.array([0 if i not in known else 1 if known[i] == number else -1 for i in line])
+        if {1, -1} <= set(votes):
+            while not (paths := shortest_paths(votes, reach)):
+                reach += 1
+            middles = {path[at] for path in paths for at in ((len(path) - 1) // 2, len(path) // 2)}
+            assert line.index(image) in middles
+        assert image not in known
+        known[image] = truth[image]
+    assert len(known) == 14
+
+
+def test_direct_narrows_the_rare_classes_first_and_spends_the_rest_evenly(monkeypatch):
+    truth = np.array([0] * 4 + [1] * 2 + [2] * 50)
+    lines = make_lines(truth, np.random.default_rng(0).dirichlet(np.ones(3), 56), range(8), monkeypatch)
+    narrowed, around = [], []
+
+    def narrow(lines, number, budget, rng):
+        narrowed.append((number, budget))
+        lines.ask(20 + number)
+
+    monkeypatch.setattr("fisher_al.method.separation.narrow_threshold", narrow)
+    monkeypatch.setattr(
+        "fisher_al.method.separation.ask_around_threshold",
+        lambda lines, number, budget: around.append((number, budget)),
+    )
+    METHODS["direct"].ask_along(lines, 20, np.random.default_rng(0))
+    assert narrowed == [(1, 3), (2, 3), (0, 3)]  # of classes with two labels each, the first
+    assert sorted(number for number, _ in around) == [0, 1, 2]
+    assert sorted(budget for _, budget in around) == [5, 6, 6]
+
+
+def make_lines(truth, probabilities, labeled, monkeypatch):
+    """Lines of a pool whose labels are known to the oracle alone."""
+    monkeypatch.setattr(Iteration, "ask", lambda iteration, images: torch.from_numpy(truth)[images])
+    images = Images(torch.zeros(len(truth), 28, 28, dtype=torch.uint8), None, 0.1307, 0.3081)
+    network = seeded_network(LeNet, 3, 0)
+    iteration = question(network, images, images, 1, 0, num_classes=3, scales=(), batch_size=100)
+    return Lines(iteration, probabilities, torch.tensor(list(labeled)))
+
+
+def naive_narrowing(truth, known, number, budget, rng):
+    """Images asked for on one line in the order of places, by lists; as in algorithm 2 of the paper."""
+    known, asked, count = dict(known), [], len(truth)
+    is_class = {place: label == number for place, label in known.items()}
+    foreign = [place for place in sorted(known) if not is_class[place]]
+    ours = [place for place in sorted(known) if is_class[place]]
+    first = max([p for p in ours if not foreign or p < foreign[0]], default=0)
+    last = min([p for p in foreign if not ours or p > ours[-1]], default=count - 1)
+    for left in range(budget, 0, -1):
+        unknown = [place for place in range(first, last + 1) if place not in known]
+        if not unknown:
+            break
+        place = unknown[rng.choice(len(unknown))]
+        known[place] = truth[place]
+        asked.append(place)
+        unknown.remove(place)
+        kept = np.ceil(len(unknown) ** (1 - 1 / left)) if left > 1 else len(unknown)
+
+        def agreement(threshold):
+            votes = [(place < threshold) == (label == number) for place, label in known.items()]
+            return sum(votes) - (len(votes) - sum(votes))
+
+        while len([place for place in unknown if first <= place <= last]) > kept:
+            ends = agreement(first), agreement(last)
+            if ends[0] < ends[1] or (ends[0] == ends[1] and rng.random() < 0.5):
+                first += 1
+            else:
+                last -= 1
+    return asked
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_narrowing_equals_lists(seed):
+    rng = np.random.default_rng(seed)
+    truth = np.where(np.arange(80) < rng.integers(10, 70), 0, 1)
+    flipped = rng.choice(80, 8, replace=False)
+    truth[flipped] = 1 - truth[flipped]
+    known = {int(place): int(truth[place]) for place in rng.choice(80, 6, replace=False)}
+    line = Line(truth, known)
+    narrow_threshold(line, 0, 15, np.random.default_rng(seed))
+    assert line.asked
+    assert line.asked == naive_narrowing(truth, known, 0, 15, np.random.default_rng(seed))
+
+
 def test_agreement_of_a_threshold_is_what_it_gets_right_less_what_it_gets_wrong():
     votes = np.random.default_rng(0).integers(-1, 2, 20)
     expected = [votes[:t].sum() - votes[t:].sum() for t in range(21)]
@@ -161,99 +255,3 @@ def test_oracle_is_asked_for_the_picks_alone(name, monkeypatch):
     assert len(set(asked)) == 80
     random = METHODS["random"].pick(replace(iteration, batch=0), labeled, Descriptors())
     assert METHODS[name].pick(replace(iteration, batch=0), labeled, Descriptors()).tolist() == random.tolist()
-
-
-def mutual_information(similarity: np.ndarray, picks, weight: float) -> float:
-    """FL2MI of some candidates, from its definition."""
-    chosen = similarity[:, list(picks)]
-    return chosen.max(1).sum() + weight * chosen.max(0).sum()
-
-
-def naive_picks(similarity: np.ndarray, budget: int, weight: float) -> list[int]:
-    picks: list[int] = []
-    for _ in range(budget):
-        gains = [
-            -np.inf if j in picks else mutual_information(similarity, [*picks, j], weight)
-            for j in range(similarity.shape[1])
-        ]
-        picks.append(int(np.argmax(gains)))
-    return picks
-
-
-def similarities(targets: int, count: int, seed: int) -> torch.Tensor:
-    return torch.rand(targets, count, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_greedy_picks_are_those_of_the_definition(weight):
-    table = similarities(30, 3000, 0)
-    picks = greedy_mutual_information(lambda rows: table[:, rows], 3000, 25, weight)
-    assert picks.tolist() == naive_picks(table.numpy(), 25, weight)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_greedy_picks_come_close_to_the_best_of_ten(seed):
-    table = similarities(6, 10, seed)
-    picks = greedy_mutual_information(lambda rows: table[:, rows], 10, 3)
-    values = [mutual_information(table.numpy(), some, 1.0) for some in combinations(range(10), 3)]
-    reached = mutual_information(table.numpy(), picks.tolist(), 1.0)
-    assert max(values) >= reached >= (1 - 1 / np.e) * max(values)
-
-
-def test_greedy_picks_by_hand():
-    # the first is most similar to both targets together; then the third, as the second adds only its own 0.6
-    table = torch.tensor([[0.6, 0.6, 0.0, 0.9], [0.6, 0.5, 0.8, 0.0]])
-    assert greedy_mutual_information(lambda rows: table[:, rows], 4, 3).tolist() == [0, 3, 2]
-
-
-def confident_network(factor):
-    """A LeNet whose logits are `factor` times those of its initial weights."""
-    network = seeded_network(LeNet, 10, 0).eval()
-    with torch.no_grad():
-        for weights in (network.fc2.weight, network.fc2.bias):
-            weights *= factor
-    return network
-
-
-@pytest.mark.parametrize("factor", [1, 100])
-def test_similarity_of_two_images_is_the_cosine_of_their_gradients(factor):
-    generator = torch.Generator().manual_seed(0)
-    network = confident_network(factor)
-    pixels = torch.randint(256, (8, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(10, (8,), generator=generator)
-    images = Images(pixels, labels, 0.1307, 0.3081)
-    labels[4:] = network(images[:][0]).argmax(1)[4:]
-    factors = gradient_directions(network, images, 4, labels)
-    assert torch.equal(
-        gradient_directions(network, images.subset(torch.arange(4, 8)), 8)[0], factors[0][4:]
-    )  # the predicted labels by default
-
-    exact = confident_network(factor).double()
-    gradients = []
-    for image, label in zip(images[:][0].double(), labels, strict=True):
-        loss = nn.functional.cross_entropy(exact(image[None]), label[None])
-        parts = torch.autograd.grad(loss, (exact.fc2.weight, exact.fc2.bias))
-        gradients.append(torch.cat([part.flatten() for part in parts]))
-    gradients = nn.functional.normalize(torch.stack(gradients), eps=1e-300)
-    cosines = (factors[0] @ factors[0].T) * (factors[1] @ factors[1].T)
-    assert torch.allclose(cosines.double(), gradients @ gradients.T, atol=1e-3)
-
-
-def test_similar_picks_what_is_like_the_misclassified_validation_images():
-    generator = torch.Generator().manual_seed(1)
-    network = seeded_network(LeNet, 10, 0)
-    pixels = torch.randint(256, (40, 28, 28), dtype=torch.uint8, generator=generator)
-    pool = Images(pixels, None, 0.1307, 0.3081)
-    predicted = network.eval()(pool[:][0]).argmax(1)
-    labels = predicted.clone()
-    labels[[3, 8]] = (labels[[3, 8]] + 1) % 10  # the only targets
-    validation = Images(pixels, labels, 0.1307, 0.3081)
-    iteration = question(network, pool, validation, 5, 0, num_classes=10, scales=(), batch_size=100)
-    picks = METHODS["similar"].pick(iteration, torch.tensor([3]), Descriptors())
-
-    query = gradient_directions(network, validation, 100, labels)
-    rows = gradient_directions(network, pool, 100, predicted)
-    table = (query[0][[3, 8]] @ rows[0].T) * (query[1][[3, 8]] @ rows[1].T)
-    table = table.clamp_min(0).double().numpy()
-    table[:, 3] = -1  # labeled
-    assert picks.tolist() == naive_picks(table, 5, 1.0)
