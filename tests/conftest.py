@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,16 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     """Name and content of every file under `folder`, without the empty ones that serve as locks."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def refused(folder: Path, pattern: str, script: str, *arguments: object) -> None:
+    """Assert that the script refuses with one line that matches, and changes nothing."""
+    before = snapshot(folder)
+    outcome = call(script, *arguments)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert re.search(pattern, outcome.err), outcome.err
+    assert snapshot(folder) == before
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

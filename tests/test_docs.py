@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, read_csv
 from faults import FAULTS
-from pages import DOCS, README, running_text, section, table
+from pages import DOCS, README, methods_table, running_text, section, table
 from scipy import stats
 
-from fisher_al.method.registry import methods_table
 from fisher_al.results.comparison import area_difference, label_saving, paper_differences
 from fisher_al.results.curve_files import read_json
 from fisher_al.results.curves import Curve

@@ -8,26 +8,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, call, call_main, snapshot
+from conftest import ROOT, call, call_main, refused, snapshot
 from torchvision import datasets
 
 from fisher_al.commands.scripts import run_script
 from fisher_al.experiment import parse_method
 from fisher_al.files.storage import save_indices, save_tensors
-from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
 
 OURS = parse_method("gradFmap/20", DIGITS)
-
-
-def refused(folder, pattern, script, *arguments):
-    """Assert that the script refuses with one line that matches, and changes nothing."""
-    before = snapshot(folder)
-    outcome = call(script, *arguments)
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
-    assert re.search(pattern, outcome.err), outcome.err
-    assert snapshot(folder) == before
 
 
 def step(folder, *extra):
@@ -160,47 +149,6 @@ def test_budget_larger_than_the_pool(folder):
     refused(folder, "--augment-size 200: 4 iterations need 800 labels but .* has 5", "run.py", *arguments)
     arguments = step(folder, "-sub", "none", "-aug", "random", "-as", 5000)
     refused(folder, "--augment-size 5000", "main_descr.py", *arguments)
-
-
-def test_results_of_other_settings_are_not_taken_over(folder):
-    methods = ("--methods", "random", "--iterations", 1)
-    assert call("run.py", *campaign(folder, *methods)).code == 0
-    refused(folder, "made with epochs 1, now 2", "run.py", *campaign(folder, *methods, "--epochs", 2))
-    refused(folder, "made with seed 0, now 7", "run.py", *campaign(folder, *methods, "--seed", 7))
-    refused(folder, "made with epochs 2, now 1", "run.py", *campaign(folder, "--initial", "--epochs", 1))
-
-
-def test_an_ensemble_of_another_size_does_not_overwrite(folder, monkeypatch):
-    common = ("--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1)
-    assert call("run.py", *common, "--initial", "--epochs", 2, "-ens", 3).code == 0
-    varmc = (*common, "--epochs", 1, "--methods", "varMC", "--iterations", 1, "-smp", 6)
-    assert call("run.py", *varmc, "-ens", 2).code == 0
-    refused(folder, "made with ensemble_size 2, now 3", "run.py", *varmc, "-ens", 3)
-    refused(folder, "-ens 1 2 3: ensembles of several sizes share", "run.py", *varmc, "-ens", 1, 2, 3)
-    checkpoints = {path: path.read_bytes() for path in folder.rglob("best_*.pt")}
-    check, early = ChainTask.check, iter([lambda task: None])  # as if that had run since the plan was made
-    monkeypatch.setattr(ChainTask, "check", lambda task: next(early, check)(task))
-    outcome = call("run.py", *varmc, "-ens", 3)
-    assert outcome.code == 2
-    assert "made with ensemble_size 2, now 3" in outcome.err
-    assert {path: path.read_bytes() for path in folder.rglob("best_*.pt")} == checkpoints
-
-
-def test_a_pool_of_another_seed_is_not_taken_over(folder, layout):
-    layout.initial_checkpoint().unlink()
-    pattern = "train_ir_10_nr_0.0.pt: not the pool of --seed 7"
-    refused(folder, pattern, "run.py", *campaign(folder, "--initial", "--seed", 7))
-    common = ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10)
-    refused(folder, pattern, "unsup.py", *common, "--seed", 7, "--epochs", 1)
-
-
-def test_a_seed_that_no_checkpoint_would_be_read_with(folder):
-    refused(folder, "from 0 to 1,000,000", "run.py", *campaign(folder, "--initial", "--seed", 10**19))
-
-
-def test_models_of_another_seed_are_not_gone_on_with(folder):
-    for script in ("gen_descr.py", "main_descr.py"):
-        refused(folder, "init_unsup.*made with seed 0, now 7", script, *step(folder, "--seed", 7))
 
 
 def test_half_of_the_validation_split_is_not_replaced(folder, layout):

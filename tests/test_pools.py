@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from folders import folder_experiment, load_prepared, make_folder
 
 from fisher_al.data.pools import imbalanced_indices, noisy_labels, split_validation
 from fisher_al.errors import UserError
+from fisher_al.files.layout import Layout
+from mnist.experiment import DIGITS
 
 # Class counts of MNIST's 60,000 training labels.
 MNIST_COUNTS = torch.tensor([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
@@ -76,3 +79,33 @@ def test_label_noise(train_labels):
     assert torch.equal(noisy_labels(train_labels, 0.0, 10, generator()), train_labels)
     all_redrawn = noisy_labels(train_labels, 1.0, 10, generator())
     assert 0.89 < (all_redrawn != train_labels).float().mean() < 0.91
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_images_of_a_pool_keep_their_labels_but_for_the_noise(tmp_path, noise):
+    layout = Layout(tmp_path / "DIGITS", "run0", 4.0, noise)
+    DIGITS.source.prepare_pool(layout, 0)
+    images, labels = DIGITS.source.load_split(layout.pool())
+    own, of_own = DIGITS.source.load_split(layout.processed("train-split"))
+    true_labels = {image.numpy().tobytes(): int(label) for image, label in zip(own, of_own, strict=True)}
+    assert len(true_labels) == len(own)
+    changed = [
+        true_labels[image.numpy().tobytes()] != label for image, label in zip(images, labels, strict=True)
+    ]
+    assert 300 < len(images) < 0.7 * len(own)
+    # a tenth of the redrawn labels come out as they were; four standard deviations of so many draws
+    spread = 4 * (0.36 * 0.64 / len(images)) ** 0.5 if noise else 0
+    assert sum(changed) / len(changed) == pytest.approx(0.9 * noise, abs=spread)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_images_of_a_pool_list_keep_their_labels_but_for_the_noise(tmp_path, noise):
+    experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
+    layout = Layout(tmp_path / experiment.name, "run0", 4.0, noise)
+    labels = load_prepared(experiment, layout).pool.labels
+    lines = layout.pool_list().read_text().splitlines()
+    classes = sorted({line.split("/")[1] for line in lines})
+    own = [classes.index(line.split("/")[1]) for line in lines]
+    assert labels.tolist() == [int(line.rsplit(" ", 1)[1]) for line in lines]
+    changed = [label != other for label, other in zip(own, labels.tolist(), strict=True)]
+    assert 5 <= sum(changed) <= 15 if noise else not any(changed)

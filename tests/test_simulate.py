@@ -5,11 +5,16 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from conftest import read_csv
 from rounds import CROP, fisher_al, make_animals, require_refusal, save_weights, write_csv
+from sklearn.metrics import balanced_accuracy_score, recall_score
 
-from fisher_al.labeling.selection import ON_FEATURES
+from fisher_al.data.features import Features
+from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy, fit
+from fisher_al.labeling.simulation import Answers, rarest_half, simulate
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +175,33 @@ def test_what_the_oracle_skips_is_never_asked(animals, tmp_path):
     )
     outcome = fisher_al(*command(animals, "--oracle", oracle, "--rounds", 4, out="none"))
     require_refusal(outcome, "the oracle knows 12 images of the pool")
+
+
+@pytest.mark.parametrize("has_test", [False, True])
+def test_points_of_unequal_classes_are_scikit_learns(has_test):
+    """Of the rest of the pool, or of test images."""
+    generator = np.random.default_rng(0)
+    classes = np.repeat([0, 1, 2, 3], [60, 30, 6, 4])
+    rows = (2 * np.eye(4)[classes] + generator.standard_normal((100, 4))).astype(np.float32)
+    order = torch.from_numpy(generator.permutation(100))
+    truth, none = torch.from_numpy(classes), torch.empty(0, dtype=torch.long)
+    pool, validation, test = order[:60], order[60:80], order[80:]
+    spared = torch.zeros(20, dtype=torch.bool)
+    known = Knowledge(rows, 4, pool, validation, truth[validation], none, none, none, spared)
+    rare = rarest_half(truth[pool], 4)
+    assert rare.sort().values.tolist() == [2, 3]
+    answers = Answers(truth[pool], rare, Features(rows, test, truth[test]) if has_test else None)
+    strategy = Strategy("random", 12)
+    first, last = simulate(known, answers, strategy, 1, lambda: None)
+    assert (first.labels, last.labels) == (0, 12)
+    assert np.isnan(first.rare_picks)
+    head = fit(known, strategy).head
+    scored = test if has_test else pool
+    y, found = truth[scored].numpy(), head(torch.from_numpy(rows[scored])).argmax(1).numpy()
+    assert first.accuracy == pytest.approx((y == found).mean())
+    assert first.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, found))
+    present = sorted({2, 3} & set(y.tolist()))
+    recalls = recall_score(y, found, labels=present, average=None)
+    assert first.rare_recall == pytest.approx(recalls.mean())
+    assert first.balanced_accuracy != pytest.approx(first.accuracy, abs=0.01)
+    assert last.rare_picks * 12 == pytest.approx(round(last.rare_picks * 12))

@@ -10,16 +10,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from fisher_al.data.images import Images
+from fisher_al.training.fit import EpochSelection
+from fisher_al.training.objectives import classification
 from mnist.experiment import DIGITS
 from svhn.experiment import SVHN
 from vaal.images import as_inputs, vae_images
 from vaal.model import VAE, Discriminator, PairedBatchNorm, frozen_statistics
 from vaal.protocol import PROTOCOLS, Protocol
 from vaal.sampler import discriminator_outputs, pick
-from vaal.solver import Adversaries, discriminator_loss, endless_batches, kl_divergence, vae_loss
+from vaal.solver import Adversaries, discriminator_loss, endless_batches, kl_divergence, train_round, vae_loss
 from vaal.strided import DoublingConv, HalvingConv
 
-SMALL = Protocol(batch_size=4, latent=6, vae_width=4, discriminator_width=16)
+SMALL = Protocol(
+    batch_size=4, latent=6, vae_width=4, discriminator_width=16, beta=0.7, adversarial_weight=0.3
+)
 
 
 def networks(channels=1, size=32):
@@ -112,6 +116,57 @@ def test_each_step_leaves_the_other_network_alone():
         # batch-norm statistics included
         assert all(torch.equal(v, before[1][name]) for name, v in untouched.state_dict().items())
         assert not any(torch.equal(v, before[0][name]) for name, v in changed.state_dict().items())
+
+
+def test_the_auto_encoder_steps_along_the_loss_of_the_protocol():
+    vae, discriminator = networks()
+    reference, images = copy.deepcopy(vae), torch.rand(8, 1, 32, 32)
+    outputs = reference(images, torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
+    loss = vae_loss(images, *outputs, discriminator(outputs[1]), beta=0.7, adversarial_weight=0.3)
+    loss.backward()
+    Adversaries(vae, discriminator, SMALL, torch.Generator().manual_seed(0)).step_vae(images)
+    for found, expected in zip(vae.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_a_round_alternates_as_the_protocol_says():
+    """Two steps of the auto-encoder and three of the discriminator to one of the task network."""
+    protocol = replace(SMALL, vae_steps=2, discriminator_steps=3, train_iterations=5, decays=5)
+    pixels = torch.arange(20, dtype=torch.uint8).view(-1, 1, 1).expand(-1, 28, 28).contiguous()
+    pool = Images(pixels, torch.arange(20) % 10, DIGITS.source.mean, DIGITS.source.std)
+    labeled, seen, rates = torch.arange(6, 13), [], []
+
+    class Spied(Adversaries):
+        def step_vae(self, images):
+            self.note("vae", images)
+
+        def step_discriminator(self, images):
+            self.note("discriminator", images)
+
+        def note(self, name, images):
+            halves = images.amax((1, 2, 3)).mul(255).round().long().chunk(2)
+            assert set(halves[0].tolist()) <= set(labeled.tolist())
+            assert not set(halves[1].tolist()) & set(labeled.tolist())
+            assert [len(half) for half in halves] == [4, 4]
+            seen.append(name)
+            rates.append({group["lr"] for each in self.optimizers for group in each.param_groups})
+
+    network = DIGITS.network(10)
+    adversaries = Spied(*networks(), protocol, torch.Generator().manual_seed(0))
+    selection = EpochSelection(pool, None, classification, 20)
+    train_round(
+        network,
+        adversaries,
+        pool,
+        vae_images(pool, DIGITS.source.mean, DIGITS.source.std),
+        labeled,
+        selection,
+        protocol,
+        lambda *purpose: torch.Generator().manual_seed(1),
+    )
+    assert seen == (["vae"] * 2 + ["discriminator"] * 3) * 5
+    assert rates == [{protocol.learning_rate_at(iteration)} for iteration in range(5) for _ in range(5)]
+    assert len({rate for some in rates for rate in some}) == 5
 
 
 def test_frozen_statistics_normalise_by_the_batch():

@@ -1,4 +1,4 @@
-"""The registry of methods, by name: what `--methods` offers, and the tables of the documentation."""
+"""The registry of methods, by name: what `--methods` offers."""
 
 from __future__ import annotations
 
@@ -42,21 +42,3 @@ METHODS: dict[str, Method] = {
         *(TypicalPicks(), Clue(), Falcun(), Similar(), Galaxy(), Direct(), ShiftedLabel(), ValidationOnly()),
     )
 }
-
-
-def methods_table(beyond_the_paper: bool) -> list[list[str]]:
-    """The registry's methods of the paper, or the others, as rows of text.
-
-    Returns: token, notation, formula, pool labels seen, cost per pool image.
-    """
-    return [
-        [
-            f"`{method.name}/L`" if method.has_scales else f"`{method.name}`",
-            method.notation,
-            method.formula,
-            "of its picks, one by one" if method.asks_one_by_one else "yes" if method.pool_labels else "no",
-            method.cost,
-        ]
-        for method in METHODS.values()
-        if method.extension == beyond_the_paper
-    ]
