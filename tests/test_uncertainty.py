@@ -119,6 +119,13 @@ def test_byte_dropout_drops_as_often_as_it_should(probability):
         assert abs(both - (1 - probability) ** 2) < 0.005
 
 
+@pytest.mark.parametrize("probability", [1e-4, 0.9999])
+def test_hardly_any_dropout_is_some_and_nearly_all_is_not_all(probability):
+    dropped = byte_dropout(torch.ones(20_000), probability, torch.Generator().manual_seed(0))
+    assert torch.isfinite(dropped).all()
+    assert 0 < (dropped == 0).float().mean() < 1
+
+
 def test_sampling_agrees_with_plain_dropout():
     torch.manual_seed(0)
     network = MNIST.network(10)

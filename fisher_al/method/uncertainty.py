@@ -153,9 +153,9 @@ def _entropy_terms(probabilities: Tensor) -> Tensor:
 def byte_dropout(activation: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Dropout that spends one random byte per element, a sixth of the time of Bernoulli draws.
 
-    `probability` is rounded to a multiple of 1/256, which the paper's 0.25 and 0.5 are.
+    `probability` is rounded to a multiple of 1/256, which the paper's 0.25 and 0.5 are, but not to 0 or 1.
     """
-    threshold = round(256 * probability)
+    threshold = min(max(1, round(256 * probability)), 255)
     words = torch.randint(
         -(2**63), 2**63 - 1, (-(-activation.numel() // 8),), generator=generator, device=activation.device
     )
