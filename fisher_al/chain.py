@@ -128,6 +128,11 @@ class Chain:
         ensemble_size = self.layout.ensemble_size
         return settings | self.method.settings(ensemble_size, self.mc_samples, self.gen_batch_size)
 
+    def described_by(self, batch: int) -> dict[str, int]:
+        """What descriptors of iteration `batch` depend on, for the log: their files tell only the method."""
+        sampled = {"mc_samples": self.mc_samples} if self.method.samples_repeatedly else {}
+        return {"batch": batch, "augment_size": self.budget, **sampled}
+
     @property
     def pool_path(self) -> Path:
         return self.experiment.source.pool_path(self.layout)

@@ -173,8 +173,22 @@ def test_descriptors_of_a_later_batch_are_refused(folder):
     for script in ("gen_descr.py", "main_descr.py"):
         assert call(script, *step(folder, *(("--epochs", 1) if "main" in script else ()))).code == 0
     assert call("gen_descr.py", *step(folder, "-b", 1)).code == 0
-    told = "val_unsup.*describes the images at batch 1; run gen_descr.py -b 0 first"
+    told = "val_unsup.*describes the images at batch 1, not 0; run gen_descr.py -b 0 first"
     refused(folder, told, "main_descr.py", *step(folder))
+
+
+def test_descriptors_of_another_budget_or_of_other_samples_are_refused(folder):
+    for budget in (50, 40):
+        for script in ("gen_descr.py", "main_descr.py"):  # the initial model is that of every budget
+            extra = ("--epochs", 1) if "main" in script else ()
+            assert call(script, *step(folder, "-as", budget, *extra)).code == 0
+    assert call("gen_descr.py", *step(folder, "-b", 1, "-as", 50)).code == 0
+    told = "val_unsup.*describes the images at augment_size 50, not 40; run gen_descr.py -b 1 first"
+    refused(folder, told, "main_descr.py", *step(folder, "-b", 1, "-as", 40))
+    sampled = ("-sub", "cor", "-as", 50)
+    assert call("gen_descr.py", *step(folder, *sampled, "-smp", 2)).code == 0
+    told = "describes the images at mc_samples 2, not 3"
+    refused(folder, told, "main_descr.py", *step(folder, *sampled, "-smp", 3))
 
 
 def test_a_refusal_leaves_an_empty_folder_empty(tmp_path):

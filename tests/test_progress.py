@@ -86,6 +86,15 @@ def test_a_torn_line_costs_only_itself(tmp_path):
     assert len(path.read_text().splitlines()) == 5
 
 
+def test_budgets_that_share_a_log_are_told_apart(tmp_path):
+    path = tmp_path / "x.jsonl"
+    append(path, "main_descr", batch=0, acc=50.0)  # which no line said in earlier versions
+    append(path, "main_descr", batch=1, augment_size=25, acc=60.0)
+    append(path, "main_descr", batch=2, augment_size=40, acc=80.0)
+    assert [last_accuracy(path, budget) for budget in (25, 40, 99)] == [60, 80, 50]
+    assert stage_entries(path, "main_descr", 25).keys() == {(0, 0), (1, 0)}
+
+
 def test_a_failed_stage_is_not_noted(tmp_path):
     path = tmp_path / "a.jsonl"
     with logged(path, "main_descr", batch=0) as note:

@@ -214,7 +214,7 @@ class PlanOptions:
     jobs: int | None = option(
         *("--jobs",),
         type=count,
-        help="chains to run side by side, on one GPU too (default: 1; MNIST and FashionMNIST on a CPU: "
+        help="chains to run side by side, on one GPU too (default: 1; mnist/run.py on a CPU, but for DIGITS: "
         "one per core)",
     )
     dry_run: bool = switch("--dry-run", "print the plan and stop")

@@ -22,7 +22,7 @@ from fisher_al.memory import memory_in_use, restart_peak
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "kornia")
 
 # Facts that others compute with.
-NUMBERS = ("batch", "member", "seconds", "peak_memory", "acc")
+NUMBERS = ("batch", "member", "augment_size", "mc_samples", "seconds", "peak_memory", "acc")
 
 # Events that are stages; the others are "start" and "failed".
 UNSUP, GEN_DESCR, MAIN_DESCR = "unsup", "gen_descr", "main_descr"
@@ -76,9 +76,14 @@ def _is_entry(entry: Any) -> bool:
     return all(isinstance(number, (int, float)) and abs(number) < 1e18 for number in numbers)
 
 
-def stage_entries(path: Path, stage: str) -> dict[tuple[int, int], dict[str, Any]]:
-    """What a log says of a stage, by batch and ensemble member; of a repeated one the last time."""
+def stage_entries(path: Path, stage: str, budget: int | None = None) -> dict[tuple[int, int], dict[str, Any]]:
+    """What a log says of a stage, by batch and ensemble member; of a repeated one the last time.
+
+    Chains of several budgets share a log; with `budget`, lines that name another one do not count.
+    """
     entries = [entry for entry in read(path) if entry["event"] == stage]
+    if budget is not None:
+        entries = [entry for entry in entries if entry.get("augment_size", budget) == budget]
     return {(entry.get("batch", 0), entry.get("member", 0)): entry for entry in entries}
 
 
@@ -88,10 +93,10 @@ def last_of_member(path: Path, stage: str, member: int) -> dict[str, Any] | None
     return entries[-1] if entries else None
 
 
-def last_accuracy(path: Path) -> float | None:
+def last_accuracy(path: Path, budget: int | None = None) -> float | None:
     """Test accuracy (percent) of what was made last; with an ensemble, the mean over its members."""
     for stage in (MAIN_DESCR, UNSUP):
-        entries = stage_entries(path, stage)
+        entries = stage_entries(path, stage, budget)
         last = max((batch for batch, _ in entries), default=None)
         found = [entry["acc"] for (batch, _), entry in entries.items() if batch == last and "acc" in entry]
         if found:

@@ -47,7 +47,7 @@ def _cost(chains: Sequence[Chain]) -> Cost:
     runs = iterations = 0
     seconds, peak_memory = dict.fromkeys(STAGES, 0.0), 0.0
     for chain in chains:
-        stages = {stage: stage_entries(chain.log, stage) for stage in STAGES}
+        stages = {stage: stage_entries(chain.log, stage, chain.budget) for stage in STAGES}
         complete = [
             batch
             for batch in range(chain.iterations)

@@ -20,7 +20,7 @@ def print_status(tasks: Sequence[Task]) -> None:
     rows, states = [], []
     for task in tasks:
         state, detail = task_state(task)
-        accuracy = last_accuracy(task.log)
+        accuracy = last_accuracy(task.log, task.budget)
         seconds = sum(entry.get("seconds", 0) for entry in read(task.log))
         layout, done = task.work.layout, f"{task.done}/{task.total}"
         row = [layout.run, format_ratio(layout.imbalance_ratio), task.title, state, done]

@@ -59,6 +59,11 @@ class Task(ABC):
         """How many of them are complete on disk."""
 
     @property
+    def budget(self) -> int | None:
+        """Labels per iteration, where the log may have those of another budget, too."""
+        return None
+
+    @property
     @abstractmethod
     def files(self) -> list[Path]:
         """What only the holder of the lock writes."""
@@ -134,6 +139,10 @@ class ChainTask(Task):
         return self.work.curve_name
 
     @property
+    def budget(self) -> int:
+        return self.work.budget
+
+    @property
     def total(self) -> int:
         return self.work.iterations
 
@@ -173,10 +182,10 @@ class ChainTask(Task):
 
             on_progress(f"{self.name}: b={batch + 1}, descriptors")
             for member in chain.members:
-                with logged(chain.log, GEN_DESCR, batch=batch, member=member):
+                with logged(chain.log, GEN_DESCR, member=member, **chain.described_by(batch)):
                     gen_descr(chain, batch, member)
             for member in chain.members:
-                with logged(chain.log, MAIN_DESCR, batch=batch, member=member) as note:
+                with logged(chain.log, MAIN_DESCR, member=member, **chain.described_by(batch)) as note:
                     note.update(main_descr(chain, batch, member, on_epoch))
 
 
