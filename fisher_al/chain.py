@@ -128,8 +128,8 @@ class Chain:
         ensemble_size = self.layout.ensemble_size
         return settings | self.method.settings(ensemble_size, self.mc_samples, self.gen_batch_size)
 
-    def described_by(self, batch: int) -> dict[str, int]:
-        """What descriptors of iteration `batch` depend on, for the log: their files tell only the method."""
+    def log_facts(self, batch: int) -> dict[str, int]:
+        """What the log tells of an iteration, and the names of descriptor files do not: b, budget, and K."""
         sampled = {"mc_samples": self.mc_samples} if self.method.samples_repeatedly else {}
         return {"batch": batch, "augment_size": self.budget, **sampled}
 

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         experiment.source.prepare_pool(chain.layout, options.seed)
     images = pool_images(chain)
     with (
-        alone(chain.log, chain.files, MAIN_DESCR, member=0, **chain.described_by(options.batch)) as note,
+        alone(chain.log, chain.files, MAIN_DESCR, member=0, **chain.log_facts(options.batch)) as note,
         progress_bar(chain.protocol.train_iterations, "iteration") as on_iteration,
     ):
         result = run_round(chain, options.batch, images, on_iteration)

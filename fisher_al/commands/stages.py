@@ -126,7 +126,7 @@ def gen_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     )
     chain = _chain(experiment, options)
     where = {"batch": options.batch, "member": options.ensemble_index}
-    facts = where | chain.described_by(options.batch)
+    facts = where | chain.log_facts(options.batch)
     with alone(chain.log, chain.files, GEN_DESCR, **facts):
         described = gen_descr(chain, **where)
     if described:
@@ -146,7 +146,7 @@ def main_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     changes = {} if options.test_batch_size is None else {"test_batch_size": options.test_batch_size}
     chain = _chain(experiment, options, **changes)
     where = {"batch": options.batch, "member": options.ensemble_index}
-    facts = where | chain.described_by(options.batch)
+    facts = where | chain.log_facts(options.batch)
     with (
         alone(chain.log, chain.files, MAIN_DESCR, **facts) as note,
         progress_bar(chain.training.epochs, "epoch") as on_epoch,
