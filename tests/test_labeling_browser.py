@@ -189,6 +189,15 @@ def test_page_works_where_nothing_may_be_kept(labeling, tmp_path):
         )  # after which the page may be left without a question
 
 
+def test_labels_that_no_longer_fit_in_the_storage_stay_on_the_page(labeling):
+    labeling.press("1", "2")
+    labeling.script("Storage.prototype.setItem = () => { throw new Error('full') }")
+    labeling.press("3")
+    labeling.script("window.dispatchEvent(new Event('focus'))")
+    assert labeling.labels()[:4] == ["cat", "dog", "frog", ""]
+    assert "keeps no labels" in labeling.text("kept")
+
+
 def test_buttons_keep_their_keys_and_give_them_back_after_the_mouse(labeling):
     labeling.find("#strip button:nth-child(3)").click()
     labeling.press(Keys.ENTER)

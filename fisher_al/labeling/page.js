@@ -167,7 +167,7 @@ for (const button of document.querySelectorAll("[data-filter]")) {
 }
 // it may be labeled in another window
 function takeOver() {
-  restore();
+  if (isKept) restore(); // else what is stored is older than what is shown
   draw();
 }
 window.addEventListener("storage", takeOver);
