@@ -66,7 +66,8 @@ def test_a_list_gives_each_image_once_relative_to_itself(kind, tmp_path):
     pool = find_pool(list_files(tmp_path / "sets", kind, [*names, "gone.jpg", "x.jpg", "README"]))
     assert pool.root == tmp_path / "sets"
     assert pool.keys == ["x.jpg", "a b/y.jpg", str(tmp_path / "elsewhere/z.jpg")]
-    assert pool.passed_over == {"gone.jpg": "not found"}
+    none = "its name ends in none of .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+    assert pool.passed_over == {"gone.jpg": "not found", "README": none}
 
 
 @pytest.mark.parametrize(

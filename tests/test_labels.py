@@ -11,7 +11,7 @@ from rounds import KEYS, labels_of, make_pool, touch, write_csv
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_validation
 from fisher_al.labeling.catalogue import read_catalogue
-from fisher_al.labeling.pool import Pool
+from fisher_al.labeling.pool import Pool, find_pool
 from fisher_al.labeling.tables import read_rows, write_rows
 
 COLUMNS = ("filepath", "label")
@@ -167,11 +167,54 @@ def test_names_that_are_no_utf8_are_told_before_anything_is_computed(name, pool,
         labels_of(pool, tmp_path / "known")
 
 
+@pytest.mark.parametrize("read", [labels_of, lambda pool, path: read_validation(path, pool)])
+def test_a_copy_or_a_link_is_the_image_of_the_pool_and_another_of_its_name_is_not(read, tmp_path):
+    for name in ("1.jpg", "2.jpg", "3.jpg", "day/4.jpg"):
+        (path := tmp_path / "pool" / name).parent.mkdir(exist_ok=True)
+        path.write_text(f"pixels of {name}")
+    (tmp_path / "pool" / "linked.jpg").symlink_to(tmp_path / "store.jpg")
+    (tmp_path / "store.jpg").write_text("pixels elsewhere")
+    (tmp_path / "way").symlink_to(tmp_path / "pool", target_is_directory=True)
+    pool = find_pool(tmp_path / "way")
+    cat, dog = tmp_path / "sorted" / "cat", tmp_path / "sorted" / "dog"
+    cat.mkdir(parents=True)
+    dog.mkdir()
+    (cat / "1.jpg").write_text("pixels of 1.jpg")
+    (dog / "1.jpg").write_text("pixels of a dog")
+    (cat / "any.jpg").symlink_to(tmp_path / "pool" / "day" / "4.jpg")
+    (dog / "other.jpg").symlink_to(tmp_path / "store.jpg")
+    expected = {"1.jpg": "cat", "day/4.jpg": "cat", str(dog / "1.jpg"): "dog", "linked.jpg": "dog"}
+    assert read(pool, tmp_path / "sorted") == expected
+    real = [(tmp_path / "pool" / "1.jpg", "cat"), (tmp_path / "store.jpg", "dog")]
+    table = write_csv(tmp_path / "real.csv", COLUMNS, real)
+    assert read(pool, table) == {"1.jpg": "cat", "linked.jpg": "dog"}
+
+
+def test_an_image_of_this_machine_is_no_other_of_its_name(pool, tmp_path):
+    (tmp_path / "other" / "a").mkdir(parents=True)
+    (tmp_path / "other" / "a" / "x.jpg").write_text("another image than the pool's")
+    path = write_csv(tmp_path / "l.csv", COLUMNS, [(tmp_path / "other" / "a" / "x.jpg", "cat")])
+    with pytest.raises(UserError, match=r"line 2: '.*/other/a/x\.jpg' is not in the pool"):
+        labels_of(pool, path)
+    path = write_csv(tmp_path / "l.csv", COLUMNS, [("/of/another/machine/a/x.jpg", "cat")])
+    assert labels_of(pool, path) == {"a/x.jpg": "cat"}
+
+
+def test_answers_that_hold_no_label_are_told(pool, tmp_path):
+    template = write_csv(tmp_path / "labels.csv", COLUMNS, [(key, "") for key in KEYS])
+    with pytest.raises(UserError, match=r"labels\.csv: no label in it yet; move the file that the page gave"):
+        labels_of(pool, template)
+    touch(tmp_path / "flat" / "x.jpg", tmp_path / "flat" / "labels.csv")
+    with pytest.raises(UserError, match="flat: no class folders with images in it; name a file of labels"):
+        labels_of(pool, tmp_path / "flat")
+
+
 # ---- validation images
 
 
 def test_validation_images_start_at_their_file_then_at_the_pool(pool, tmp_path):
-    touch(tmp_path / "a/x.jpg")  # as there is one in the pool
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x.jpg").write_text("another image than the pool's")
     path = write_csv(
         tmp_path / "v.csv", COLUMNS, [("a/x.jpg", "cat"), ("a/y.jpg", "dog"), ("b/x.jpg", "skip")]
     )

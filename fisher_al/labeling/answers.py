@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fisher_al.data.folder_lists import SUFFIXES, is_text
@@ -27,11 +29,13 @@ def read_labels(paths: Iterable[Path], pool: Pool) -> dict[str, str]:
     """Label by key of images of the pool; `skip` for those to be left out. Empty labels are passed over.
 
     Images in folders of class sub-folders may also lie outside the pool.
-    Raises: UserError for an image that is not in the pool, or has two different labels.
+    Raises: UserError for an image that is not in the pool, or has two different labels, and for a path that
+    holds no label at all.
     """
     known = frozenset(pool.keys)
-    answers = []
+    answers: list[Answer] = []
     for path in paths:
+        before = len(answers)
         for answer in _read(path, pool, beside_first=False):
             if answer.key not in known and not path.is_dir():
                 raise UserError(
@@ -39,6 +43,12 @@ def read_labels(paths: Iterable[Path], pool: Pool) -> dict[str, str]:
                     "give the pool that it is from"
                 )
             answers.append(answer)
+        if len(answers) == before:
+            raise UserError(
+                f"{path}: no class folders with images in it; name a file of labels, or leave it out"
+                if path.is_dir()
+                else f"{path}: no label in it yet; move the file that the page gave over it, or leave it out"
+            )
     return _merged(answers)
 
 
@@ -113,31 +123,62 @@ def _in_class_folders(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 class _Finder:
-    """From the path that a file of labels holds to the image's key."""
+    """From the path that a file of labels holds to the image's key.
+
+    A link to an image of the pool, or a copy of it under its own name, is that image.
+    """
 
     def __init__(self, pool: Pool, folder: Path, beside_first: bool):
-        self._root, self._folder, self._beside_first = pool.root, folder, beside_first
+        self._pool, self._folder, self._beside_first = pool, folder, beside_first
         self._known = frozenset(pool.keys)
         self._by_name: dict[str, list[str]] = {}
         for key in pool.keys:
             self._by_name.setdefault(os.path.basename(key), []).append(key)
 
     def __call__(self, written: str) -> str:
-        of_pool = key_of(written, self._root)
-        beside = key_of(os.path.abspath(self._folder / written), self._root)
-        order = (beside, of_pool) if self._beside_first else (of_pool, beside)
-        for key in order:
-            if key in self._known or (self._beside_first and os.path.isfile(self._root / key)):
+        root = self._pool.root
+        of_pool = key_of(written, root)
+        beside = key_of(os.path.abspath(self._folder / written), root)
+        for key in (beside, of_pool) if self._beside_first else (of_pool, beside):
+            if key in self._known:
                 return key
-        return self._by_its_end(written) or of_pool
+            if os.path.isfile(root / key):
+                return self._same_in_pool(key) or key
+        return self._from_elsewhere(written) or of_pool
 
-    def _by_its_end(self, written: str) -> str | None:
-        """The pool image whose key is the end of a path from elsewhere, or the one that was uploaded."""
-        same_name = self._by_name.get(os.path.basename(written), ())
-        if ends := [key for key in same_name if f"/{written}".endswith(f"/{key}")]:
-            return max(ends, key=len)
+    def _same_in_pool(self, key: str) -> str | None:
+        """The pool image that a file of another name is."""
+        file = self._pool.root / key
+        real = os.path.realpath(file)
+        inside = key_of(real, Path(os.path.realpath(self._pool.root)))
+        if inside in self._known:
+            return inside
+        if real in self._linked:
+            return self._linked[real]
+        return next((end for end in self._ends_of(key) if _is_copy(file, self._pool.root / end)), None)
+
+    @cached_property
+    def _linked(self) -> dict[str, str]:
+        """Pool images that are links, by the file that they lead to."""
+        links = ((key, self._pool.root / key) for key in self._pool.keys)
+        return {os.path.realpath(link): key for key, link in links if os.path.islink(link)}
+
+    def _from_elsewhere(self, written: str) -> str | None:
+        """The pool image whose key ends a path from another machine, or that was uploaded under the name."""
         uploaded = self._by_name.get(label_studio.uploaded_name(written), ())
-        return uploaded[0] if len(uploaded) == 1 else None
+        return next(iter(self._ends_of(written)), uploaded[0] if len(uploaded) == 1 else None)
+
+    def _ends_of(self, written: str) -> list[str]:
+        """Pool images whose keys are the end of a path, the longest first."""
+        same_name = self._by_name.get(os.path.basename(written), ())
+        return sorted((key for key in same_name if f"/{written}".endswith(f"/{key}")), key=len, reverse=True)
+
+
+def _is_copy(file: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(file, other, shallow=False)
+    except OSError:
+        return False
 
 
 def _merged(answers: Iterable[Answer]) -> dict[str, str]:

@@ -11,12 +11,15 @@ from fisher_al.data.folder_lists import SUFFIXES, is_text
 from fisher_al.errors import UserError
 from fisher_al.labeling.tables import PATH_COLUMN, read_rows
 
+KINDS = ", ".join(sorted(SUFFIXES))
+NO_IMAGE = f"its name ends in none of {KINDS}"
+
 
 @dataclass(frozen=True)
 class Pool:
     """Image files by their keys: paths relative to `root`, with forward slashes; absolute if elsewhere.
 
-    passed_over : what is no image file, or cannot be named in a table, with the reason.
+    passed_over : what cannot be used, with the reason; of a folder's files only what is named as an image.
     """
 
     root: Path
@@ -42,11 +45,10 @@ def find_pool(path: Path) -> Pool:
         reason = _unsuitable(root / key, key)
         if reason is None:
             keys.append(key)
-        elif reason:
+        elif reason != NO_IMAGE or path.is_file():
             passed_over[key.encode("utf-8", "backslashreplace").decode()] = reason
     if not keys:
-        kinds = ", ".join(sorted(SUFFIXES))
-        raise UserError(f"{path}: no images in it; what is read is {kinds}")
+        raise UserError(f"{path}: no images in it; what is read is {KINDS}")
     return Pool(root, list(dict.fromkeys(keys)), passed_over)
 
 
@@ -84,9 +86,9 @@ def _listed_files(path: Path) -> Iterator[str]:
 
 
 def _unsuitable(path: Path, key: str) -> str | None:
-    """Why a file is passed over: "" where it does not look like an image at all; None if it is none of it."""
+    """Why a file is passed over; None if it is not."""
     if path.suffix.lower() not in SUFFIXES:
-        return ""
+        return NO_IMAGE
     if not is_text(key):
         return "its name is no UTF-8"
     try:
