@@ -13,7 +13,18 @@ import pytest
 import torch
 from conftest import ROOT, read_csv, snapshot
 from PIL import Image
-from rounds import CLASSES, CROP, answer, command, fisher_al, picked, require_refusal, write_csv
+from rounds import (
+    CLASSES,
+    CROP,
+    answer,
+    command,
+    fisher_al,
+    make_animals,
+    picked,
+    require_refusal,
+    save_weights,
+    write_csv,
+)
 
 from fisher_al.labeling.cache import FeatureCache
 
@@ -189,3 +200,12 @@ def test_a_picture_in_odd_colours_is_shown_and_embedded(animals):
     outcome = fisher_al(*command(animals, out="round2", budget=26))
     assert outcome.code == 0, outcome.err
     assert {"cmyk.jpg", "dot.png"} <= set(picked(animals, "round2"))
+
+
+def test_a_report_tells_of_images_that_no_head_could_get_right(tmp_path):
+    make_animals(tmp_path, in_pool=2, in_validation=1)
+    save_weights(tmp_path / "weights.pt")
+    assert fisher_al(*command(tmp_path, budget=2)).code == 0
+    told = json.loads((tmp_path / "round1" / "report.json").read_text())["accuracy"]
+    assert told["all validation images"]["accuracy"] == 0
+    assert "3 cannot be right, as no other image of their class was there" in told["how"]

@@ -48,19 +48,28 @@ def cross_fitted(
     return probabilities
 
 
+def knows_class(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Whether the head that gave an image its probabilities had seen its class (V,), by (V, C) and (V,)."""
+    return probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) > 0
+
+
 def calibrated(head: LinearHead, probabilities: Tensor, labels: Tensor) -> LinearHead:
     """The same head by a temperature that makes what it says of images that it was not fitted on most likely.
 
-    probabilities : (V, C) of such images; labels : (V,). Which class is most probable stays as it is.
+    probabilities : (V, C) of such images; labels : (V,). Which class is most probable stays as it is. Images
+    whose class has probability 0 do not count: their head knew none of it, whatever the temperature.
     Source: Guo et al., arXiv:1706.04599.
     """
     from scipy.optimize import minimize_scalar
 
-    logits, rows = probabilities.double().clamp_min(1e-12).log(), torch.arange(len(labels))
+    is_known = knows_class(probabilities, labels)
+    if not is_known.any():
+        return head
+    logits, own = probabilities[is_known].double().clamp_min(1e-12).log(), labels[is_known].unsqueeze(1)
 
     def surprise(log_temperature: float) -> float:
         scaled = (logits / math.exp(log_temperature)).log_softmax(1)
-        return -scaled[rows, labels].mean().item()
+        return -scaled.gather(1, own).mean().item()
 
     temperature = math.exp(minimize_scalar(surprise, bounds=(-3, 3), method="bounded").x)
     return LinearHead(head.linear.weight.detach() / temperature, head.linear.bias.detach() / temperature)

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from fisher_al.labeling.catalogue import Catalogue
+from fisher_al.labeling.head import knows_class
 from fisher_al.labeling.selection import Fitted, Knowledge, Picks, Strategy, told_of
 
 
@@ -36,7 +37,7 @@ def report(
 def _accuracy(known: Knowledge, strategy: Strategy, fitted: Fitted) -> dict[str, Any]:
     """Accuracy and balanced accuracy, in percent, of validation images that are never matched, and of all."""
     predictions = fitted.predictions()
-    if predictions is None:
+    if fitted.probabilities is None or predictions is None:
         return {"how": "no head yet: there are no labels to train one on"}
     fitting = (
         "a head that never sees validation images"
@@ -51,6 +52,9 @@ def _accuracy(known: Knowledge, strategy: Strategy, fitted: Fitted) -> dict[str,
         how += "; of all, those that picks were matched with make the score too good"
     else:
         how += "; too few to spare some from matching, which makes the score too good"
+    unknown = int((~knows_class(fitted.probabilities, known.validation_labels)).sum())
+    if unknown:
+        how += f"; {unknown} cannot be right, as no other image of their class was there to learn from"
     return {"how": how, **scores}
 
 
