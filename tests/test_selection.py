@@ -97,6 +97,26 @@ def test_calibration_changes_no_prediction_and_makes_what_is_told_more_likely():
     assert losses[1] == min(losses)
 
 
+def test_classes_that_the_head_does_not_know_leave_its_confidence_alone():
+    now, strategy = known(30, 0), Strategy("random", 1, hold_validation=True)
+    seen, kept = now.labels != 2, now.validation_labels != 2
+    now = replace(now, labeled=now.labeled[seen], labels=now.labels[seen])
+    without = replace(
+        now,
+        validation=now.validation[kept],
+        validation_labels=now.validation_labels[kept],
+        spared=now.spared[kept],
+    )
+    told = [fit(some, strategy).told.linear.weight for some in (now, without)]
+    torch.testing.assert_close(*told)
+    each = torch.tensor([now.validation_labels.tolist().index(label) for label in range(CLASSES)])
+    single = replace(
+        known(0), validation=now.validation[each], validation_labels=torch.arange(CLASSES), spared=seen[:3]
+    )
+    fitted = fit(single, Strategy("random", 1))  # no head knew the class of the image that it left out
+    assert torch.equal(fitted.told.linear.weight, fitted.head.linear.weight)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_one_validation_image_a_class_is_enough(count):
     rows, _ = clusters(count)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from fisher_al.data.features import Features
 from fisher_al.method.base import Descriptors
-from fisher_al.method.linear_head import LinearHead
+from fisher_al.method.linear_head import NEVER, LinearHead
 from fisher_al.method.question import question_on_features
 from fisher_al.method.registry import METHODS
 
@@ -60,6 +60,16 @@ def test_balanced_levels_the_labels_that_the_network_learns(trained):
         counts = [count + trained.count(number) for number, count in enumerate(counts)]
     picks = METHODS["balanced"].pick(iteration, LABELED, Descriptors())
     assert picks.tolist() == balanced_walk(probabilities, counts, BUDGET, LABELED.tolist())
+
+
+def test_balanced_leaves_out_a_class_that_the_head_does_not_know():
+    iteration, probabilities = case()
+    head = LinearHead(torch.eye(CLASSES), torch.tensor([0, 0, NEVER, 0]))
+    iteration = replace(iteration, load_network=lambda member: head)
+    picks = METHODS["balanced"].pick(iteration, LABELED, Descriptors())
+    others = np.delete(probabilities, 2, axis=1)
+    expected = balanced_walk(others / others.sum(1, keepdims=True), [3, 2, 1], BUDGET, LABELED.tolist())
+    assert picks.tolist() == expected
 
 
 def test_balanced_takes_all_that_is_left():

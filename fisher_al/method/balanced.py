@@ -13,7 +13,10 @@ from fisher_al.method.predictions import probabilities_in_blocks
 
 
 class BalancedPicks(Method):
-    """The class with the fewest labels gets the image that is most probably of it, again and again."""
+    """The class with the fewest labels gets the image that is most probably of it, again and again.
+
+    A class that the network does not know has no such image.
+    """
 
     name = aug = "balanced"
     notation, formula, cost = (
@@ -25,12 +28,12 @@ class BalancedPicks(Method):
 
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         available = unlabeled_indices(labeled, len(iteration.pool))
-        best = _most_probable(iteration, available, iteration.budget)
+        best, is_known = _most_probable(iteration, available, iteration.budget)
         counts = iteration.label_counts(labeled).tolist()
-        classes = [(count, number) for number, count in enumerate(counts)]
+        classes = [(count, number) for number, count in enumerate(counts) if is_known[number]]
         heapq.heapify(classes)
         taken: dict[int, None] = {}
-        places = [0] * len(classes)
+        places = [0] * len(counts)
         while len(taken) < iteration.budget:
             count, number = heapq.heappop(classes)
             while (image := int(best[places[number], number])) in taken:
@@ -40,8 +43,12 @@ class BalancedPicks(Method):
         return torch.tensor(list(taken))
 
 
-def _most_probable(iteration: Iteration, available: Tensor, depth: int) -> Tensor:
-    """Of each class the available images that are most probably of it, best first (depth, C)."""
+def _most_probable(iteration: Iteration, available: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """Of each class the available images that are most probably of it, best first (depth, C).
+
+    Returns: them, and whether the network gives the class any probability (C,), which a head does not if it
+    has seen none of it.
+    """
     is_available = torch.zeros(len(iteration.pool), dtype=torch.bool)
     is_available[available] = True
     network, at = iteration.load_network(0), 0
@@ -55,4 +62,4 @@ def _most_probable(iteration: Iteration, available: Tensor, depth: int) -> Tenso
         images = torch.cat([images, rows[kept].unsqueeze(1).expand(-1, iteration.num_classes)])
         values, order = values.topk(min(depth, len(values)), dim=0)
         images = images.gather(0, order)
-    return images
+    return images, values[0] > 0
