@@ -1,17 +1,20 @@
 """Descriptors of several layers in `fisher-al pick`, against the same network on the images themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
 from rounds import CROP, save_image, save_weights, write_csv
+from torch import nn
 
-from fisher_al import Images, Tapped, pick_images
+from fisher_al import Images, Tapped, UserError, pick_images
 from fisher_al.data.features import Features
 from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.catalogue import read_catalogue
-from fisher_al.labeling.deeper import widths_of
+from fisher_al.labeling.deeper import Deeper, widths_of
 from fisher_al.labeling.round import Reading, known_images
 from fisher_al.labeling.selection import Strategy, fit, pick
 from fisher_al.method.question import question_on_features
@@ -79,3 +82,43 @@ def test_the_head_is_not_moved_to_the_device_of_the_images(case):
     network = deeper.look_deeper(iteration, fitted.head, torch.arange(3)).load_network(0)
     assert torch.equal(network.get_submodule("module.fc").weight, fitted.head.linear.weight)
     assert fitted.head.linear not in network.modules()
+
+
+def test_images_are_described_once_however_many_near_duplicates_are_passed_over(case, monkeypatch):
+    known, fitted, deeper = case
+    looks = []
+    look = Deeper.look_deeper
+    monkeypatch.setattr(Deeper, "look_deeper", lambda *them: looks.append(1) or look(*them))
+    directions = torch.nn.functional.normalize(torch.from_numpy(known.rows.copy()), dim=1)
+    median = (directions @ directions.T).median().item()
+    found = pick(known, fitted, Strategy("gradFmap", 8, True, near_duplicate=median), deeper)
+    assert found.near_duplicates > 0
+    assert len(looks) == 1
+
+
+class Odd(nn.Module):
+    """Layers that give tokens (N, T, C), maps with channels last (N, H, H, C), and a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.last, self.several = nn.Identity(), nn.Identity(), SplitInTwo()
+        self.flat, self.fc = nn.Flatten(), nn.Linear(3 * CROP**2, 2)
+
+    def forward(self, images):
+        self.tokens(images.flatten(2).transpose(1, 2))
+        self.last(images.permute(0, 2, 3, 1))
+        self.several(images)
+        return self.fc(self.flat(images))
+
+
+class SplitInTwo(nn.Module):
+    def forward(self, images):
+        return list(images.chunk(2))
+
+
+def test_layers_whose_channels_do_not_come_first_are_refused(case):
+    backbone = replace(case[2].backbone, module=Odd())
+    assert widths_of(backbone, ("flat",)) == {"flat": 3 * CROP**2}
+    for name in ("tokens", "last", "several"):
+        with pytest.raises(UserError, match=f"--scales {name}: this layer gives no channels"):
+            widths_of(backbone, (name, "pooled"))

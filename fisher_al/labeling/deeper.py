@@ -91,7 +91,7 @@ def widths_of(backbone: Backbone, scales: Sequence[str]) -> dict[str, int]:
         for name in set(scales) - {POOLED}:
 
             def note(layer: nn.Module, inputs: object, output: object, name: str = name) -> None:
-                found[name] = output.shape[1] if isinstance(output, Tensor) and output.dim() > 1 else 0
+                found[name] = _channels(output)
 
             hooks.enter_context(backbone.module.get_submodule(name).register_forward_hook(note))
         backbone.module(torch.zeros(2, 3, backbone.crop, backbone.crop))
@@ -99,3 +99,10 @@ def widths_of(backbone: Backbone, scales: Sequence[str]) -> dict[str, int]:
         if not found.get(name):
             raise UserError(f"--scales {name}: this layer gives no channels; name another, such as layer3")
     return {name: found[name] for name in scales}
+
+
+def _channels(output: object) -> int:
+    """Channels of features (N, C) or square maps (N, C, H, H); 0 of tokens, and of maps (N, H, H, C)."""
+    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
+        return 0
+    return 0 if output.dim() == 4 and output.shape[2] != output.shape[3] else output.shape[1]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -163,8 +164,9 @@ def _pick_by(
     unavailable = torch.cat([known.labeled, known.left_out, taken])
     left = len(known.pool) - len(unavailable)
     count, more = strategy.budget, 0
+    ask = _asker(known, fitted, strategy, deeper, unavailable)
     while True:
-        picks = _ask(known, fitted, strategy, deeper, unavailable, count)
+        picks = ask(count)
         kept = _without_near_duplicates(known, torch.cat([known.labeled, taken]), picks.positions, strategy)
         if len(kept) >= strategy.budget or count == left:
             break
@@ -176,30 +178,40 @@ def _pick_by(
     return Picks(picks.positions[chosen], picks.scores[chosen], picks.matched[chosen], passed)
 
 
-def _ask(
-    known: Knowledge,
-    fitted: Fitted,
-    strategy: Strategy,
-    deeper: Deeper | None,
+def _asker(
+    known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | None, unavailable: Tensor
+) -> Callable[[int], Picks]:
+    """What gives the method's first so many picks; images are described once, however often it is asked."""
+    method = _method(strategy, fitted)
+    iteration, matchable = _iteration(known, fitted, strategy)
+    if not isinstance(method, KernelMethod):
+        return partial(_chosen, known, method, iteration, unavailable)
+    if deeper is not None and fitted.head is not None:
+        iteration = deeper.look_deeper(iteration, fitted.head, matchable)
+    description = method.describe(iteration, 0)
+    pool = description.pool
+    if deeper is not None and iteration.scales != (POOLED,):
+        pool = deeper.keep(pool)
+    described = Descriptors([pool], description.validation)
+    return partial(_matched, method, iteration, matchable, described, unavailable)
+
+
+def _matched(
+    method: KernelMethod,
+    iteration: Iteration,
+    matchable: Tensor,
+    described: Descriptors,
     unavailable: Tensor,
     count: int,
 ) -> Picks:
-    """The method's first `count` picks."""
-    method = _method(strategy, fitted)
-    iteration, matchable = _iteration(known, fitted, strategy)
-    if isinstance(method, KernelMethod):
-        if deeper is not None and fitted.head is not None:
-            iteration = deeper.look_deeper(iteration, fitted.head, matchable)
-        description = method.describe(iteration, 0)
-        pool = description.pool
-        if deeper is not None and iteration.scales != (POOLED,):
-            pool = deeper.keep(pool)
-        described = Descriptors([pool], description.validation)
-        targets = misclassified_validation(iteration)
-        matches = method.matches(iteration, unavailable, described, targets, count)
-        widths = [iteration.load_network(0).scales[name] for name in iteration.scales]
-        most = method.largest_similarity(widths)
-        return Picks(matches.candidates, matches.similarity / most, matchable[matches.centres])
+    targets = misclassified_validation(iteration)
+    matches = method.matches(iteration, unavailable, described, targets, count)
+    widths = [iteration.load_network(0).scales[name] for name in iteration.scales]
+    most = method.largest_similarity(widths)
+    return Picks(matches.candidates, matches.similarity / most, matchable[matches.centres])
+
+
+def _chosen(known: Knowledge, method: Method, iteration: Iteration, unavailable: Tensor, count: int) -> Picks:
     iteration = replace(iteration, budget=count)
     described = descriptors_of(method, iteration, in_memory=False)
     positions = method.pick(iteration, unavailable, described)
