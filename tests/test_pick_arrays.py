@@ -148,3 +148,9 @@ def test_what_does_not_fit_is_told(changes, told):
 def test_labels_of_new_classes_need_no_classifier():
     asked = change(method="random", classifier=None, labeled=[0], y_labeled=["rare"])
     assert len(pick(**asked)) == asked["budget"]
+
+
+@pytest.mark.parametrize("method", ["gradFmap", "balanced"])
+def test_a_loop_may_begin_without_labels(method):
+    begun = pick(**change(method=method, labeled=[], y_labeled=[]))
+    assert begun.tolist() == pick(**change(method=method, labeled=None, y_labeled=None)).tolist()

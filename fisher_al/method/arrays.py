@@ -71,7 +71,7 @@ def known_numbers(name: str, labels: Sequence[Hashable], classes: Sequence[Hasha
                 f"{name}: the classifier does not know {label!r}, only {known}; "
                 "fit it on some of that class, too, or choose method 'none'"
             )
-    return torch.tensor([numbers[label] for label in labels])
+    return torch.tensor([numbers[label] for label in labels], dtype=torch.long)
 
 
 def head_of(classifier: Any, width: int) -> LinearHead:
