@@ -117,6 +117,29 @@ def test_test_images_are_no_validation_images_and_of_known_classes(animals, tmp_
     require_refusal(outcome, "class 'wasp' is none of the oracle's or validation's")
 
 
+def test_oracle_and_test_agree(animals, tmp_path):
+    row = read_csv(animals / "truth.csv")[0]
+    scoring = [
+        (animals / "pool" / row["filepath"], "bee"),
+        (animals / "more" / "validation/ant/0.jpg", "ant"),
+    ]
+    test = write_csv(tmp_path / "t.csv", ("filepath", "label"), scoring)
+    outcome = fisher_al(*command(animals, "--test", test, out="none"))
+    require_refusal(outcome, f"'{row['filepath']}' is 'bee' in {test}, line 2, and 'ant' in")
+
+
+def test_what_cannot_be_read_is_told_before_any_round(animals, tmp_path):
+    for label in ("ant", "bee"):
+        (tmp_path / "broken" / label).mkdir(parents=True)
+        (tmp_path / "broken" / label / "0.jpg").write_text("no image")
+    outcome = fisher_al(*command(animals, "--test", tmp_path / "broken", out="none"))
+    require_refusal(outcome, "--test: none of its images can be read")
+    shutil.copytree(animals / "validation" / "cat", tmp_path / "broken" / "cat")
+    test = ("--test", animals / "more" / "validation")
+    outcome = fisher_al(*command(animals, *test, "--validation", tmp_path / "broken", out="none"))
+    require_refusal(outcome, "class 'ant': none of its validation images can be read")
+
+
 def test_all_images_may_be_labeled_where_others_score(animals):
     test = ("--test", animals / "more" / "validation")
     outcome = fisher_al(*command(animals, *test, "--rounds", 6, "--methods", "random", out="all"))

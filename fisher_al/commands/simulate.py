@@ -18,7 +18,7 @@ from fisher_al.commands.scripts import announce
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
 from fisher_al.files.locks import sole_writer
-from fisher_al.labeling.answers import read_validation
+from fisher_al.labeling.answers import read_validation, require_agreement
 from fisher_al.labeling.catalogue import Catalogue, read_catalogue, spared
 from fisher_al.labeling.pool import Pool
 from fisher_al.labeling.report import shown
@@ -78,6 +78,7 @@ def simulate_main(arguments: Sequence[str]) -> None:
     announce(reading.device)
     catalogue, test = _read(options)
     readable, images = known_images(catalogue, reading)
+    _require_readable(catalogue, readable, test)
     known, answers = _divide(readable, images, test)
     needed, there = options.rounds * options.budget, len(known.pool)
     if needed > there:
@@ -115,7 +116,10 @@ def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
     catalogue = read_catalogue(options.pool, options.validation, options.oracle)
     if options.test is None:
         return catalogue, frozenset()
-    test = read_validation(options.test, Pool(catalogue.root, catalogue.pool, {}))
+    pool = Pool(catalogue.root, catalogue.pool, {})
+    test = read_validation(options.test, pool)
+    if any(catalogue.labels[key] != test[key] for key in catalogue.labels.keys() & test.keys()):
+        require_agreement(options.test, options.oracle, pool)
     if both := sorted(test.keys() & catalogue.validation.keys()):
         raise UserError(f"--test {options.test}: '{both[0]}' is a validation image, too; take it out of one")
     if unknown := sorted(set(test.values()) - set(catalogue.classes)):
@@ -130,6 +134,18 @@ def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
         validation={**catalogue.validation, **test},
     )
     return joined, frozenset(test)
+
+
+def _require_readable(catalogue: Catalogue, readable: Catalogue, test: frozenset[str]) -> None:
+    """Raise UserError if a class has no validation image any more, or the test no image at all."""
+    before, after = (
+        {label for key, label in images.validation.items() if key not in test}
+        for images in (catalogue, readable)
+    )
+    if lost := sorted(before - after):
+        raise UserError(f"class '{lost[0]}': none of its validation images can be read; give one that can be")
+    if test and not test & readable.validation.keys():
+        raise UserError("--test: none of its images can be read; give others, or leave it out")
 
 
 def _divide(catalogue: Catalogue, images: Knowledge, test: frozenset[str]) -> tuple[Knowledge, Answers]:

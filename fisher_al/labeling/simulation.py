@@ -66,7 +66,7 @@ def simulate(
 
 def _point(known: Knowledge, answers: Answers, strategy: Strategy, fitted: Fitted) -> Point:
     assert fitted.head is not None
-    test = answers.test or _rest_of_pool(known, answers)
+    test = answers.test if answers.test is not None else _rest_of_pool(known, answers)
     predictions, _ = classes_in_blocks(fitted.head, test)
     right = (predictions == test.labels).double()
     recalls = {int(label): right[test.labels == label].mean().item() for label in test.labels.unique()}
