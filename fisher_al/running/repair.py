@@ -16,7 +16,7 @@ from fisher_al.running.tasks import ChainTask, InitialTask, Task
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import load_labeled
 from fisher_al.stages.unsup import InitialModel
-from fisher_al.training.checkpoints import load_checkpoint
+from fisher_al.training.checkpoints import load_checkpoint, require_settings
 
 Report = Callable[[str], None]
 
@@ -26,9 +26,12 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
 
     A chain's later batches rely on its earlier ones, and all of them on the initial model. Splits and pools
     are drawn exactly as before, so nothing is deleted with them.
-    Raises: UserError if an initial model is broken that the tasks start from but do not make.
+    Raises: UserError if the seed is not that of the initial models, before anything is deleted, or if one is
+    broken that the tasks start from but do not make.
     """
     tasks = list(tasks)
+    for task in tasks:
+        _require_seed(task.work)
     for layout in dict.fromkeys(task.work.layout for task in tasks):
         _repair_data(tasks[0].work.experiment.source, layout, report)
     broken_starts = []
@@ -45,6 +48,14 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
     if broken_starts:
         names = ", ".join(map(str, dict.fromkeys(broken_starts)))
         raise UserError(f"{names}: broken; run.py --initial --repair makes it anew")
+
+
+def _require_seed(work: InitialModel | Chain) -> None:
+    """Raise UserError if a whole initial model was made with another seed: so were pools that are broken."""
+    starts = [work.path] if isinstance(work, InitialModel) else [work.model_path(0, e) for e in work.members]
+    for path in starts:
+        if path.is_file() and not _is_broken(path, partial(load_checkpoint, path, "")):
+            require_settings(path, {"seed": work.seed}, "")
 
 
 def _locks(task: Task) -> set[Path]:
