@@ -1,6 +1,7 @@
 """Label savings, areas, ranks, intervals and the comparison with the paper, against values by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,14 @@ def test_mean_rank_ties_and_common_runs():
     # places counted by hand; run1 at b = 2 is left out because c lacks it
     assert mean_ranks([a, b, c]) == pytest.approx([(2.5 + 2 + 2) / 3, (2.5 + 3 + 1) / 3, (1 + 1 + 3) / 3])
     assert np.isnan(mean_ranks([a, make_curve([1, 2], first=7)])).all()
+
+
+def test_difference_is_of_the_labels_that_both_have():
+    long, short = make_curve(*[[50, 60, 70, 80, 90]] * 3), make_curve(*[[50, 60, 69]] * 3)
+    assert area_difference(long, short) == pytest.approx([0.25] * 3)
+    assert area_difference(short, long) == pytest.approx([-0.25] * 3)
+    other = replace(short, chain=replace(short.chain, budget=40))
+    assert np.isnan(area_difference(long, other)).all()
 
 
 def test_paired_difference_is_of_the_common_runs():

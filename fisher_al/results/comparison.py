@@ -78,11 +78,13 @@ def area_difference(curve: Curve, reference: Curve) -> tuple[float, float, float
     """Mean difference of the areas over the runs that both have, and its 95% confidence interval.
 
     Runs are paired (same pool, same initial weights) and resampled together (percentile bootstrap, Efron).
-    The interval is NaN with fewer than three pairs, of which a bootstrap would tell next to nothing.
+    The interval is NaN with fewer than three pairs, of which a bootstrap would tell next to nothing. All are
+    NaN where the curves have other budgets, and so lie over other labels.
     """
-    common = _common_runs([curve, reference])
-    of, against = areas(curve), areas(reference)
-    differences = np.array([of[curve.runs.index(r)] - against[reference.runs.index(r)] for r in common])
+    curve, reference = _paired(curve, reference)
+    if curve.chain.budget and reference.chain.budget and curve.chain.budget != reference.chain.budget:
+        return (float("nan"),) * 3
+    differences = areas(curve) - areas(reference)
     differences = differences[np.isfinite(differences)]
     if not len(differences):
         return (float("nan"),) * 3
