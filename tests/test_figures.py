@@ -55,6 +55,12 @@ def test_runs_of_several_files_are_drawn_together(folder):
     assert curves[3].values.tolist() == [[70, 89, 92], [71, 90, 93]]
     assert curves[3].settings == json.loads(files[0].read_text())["curves"][3]["settings"]
 
+    before = files[0].read_bytes()
+    outcome = call("run_plot.py", "--data", *files, "--out", files[0].parent)
+    assert outcome.code == 2
+    assert "mnist-fig2.json: is read, and would be written over; give another folder" in outcome.err
+    assert files[0].read_bytes() == before
+
     corrected["curves"][0]["settings"] = {"epochs": 50}
     files[2].write_text(json.dumps(corrected))
     first = json.loads(files[0].read_text())

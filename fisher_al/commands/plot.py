@@ -188,6 +188,9 @@ def _write(
     numbers = {metric: Path(f"{stem}_{metric}" if len(panels) > 1 else stem) for metric in panels}
     suffixes = ("csv",) if is_copy else ("csv", "json")
     written = [Path(f"{name}.{suffix}") for name in numbers.values() for suffix in suffixes]
+    read = {path.resolve() for path in options.data or ()}
+    if replaced := [path for path in written if path.resolve() in read]:
+        raise UserError(f"{replaced[0]}: is read, and would be written over; give another folder with --out")
     with sole_writer([*drawn, *written]):
         if len(panels) > 1:
             plot_metrics(panels, drawn)
