@@ -160,7 +160,7 @@ def test_any_log(tmp_path_factory, lines, end):
     path.write_bytes("\n".join(lines).encode() + end)
     assert all(isinstance(entry["event"], str) for entry in read(path))
     stage_entries(path, "main_descr")
-    last_accuracy(path)
+    last_accuracy(path, 10, before=2)
 
 
 @examples(200, "lines of lists")

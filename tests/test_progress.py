@@ -57,7 +57,7 @@ def test_the_log_tells_time_memory_and_accuracy_of_every_stage(finished):
         assert 50e6 < entry["peak_memory"] < 64e9
     for entry in entries[2::2]:
         assert 0 < entry["acc_last"] <= entry["acc"] <= 100
-    assert last_accuracy(log_of(finished, "none/20")) == entries[-1]["acc"]
+    assert last_accuracy(log_of(finished, "none/20"), None, before=2) == entries[-1]["acc"]
     [start, made] = read(layout_of(finished).initial_log())
     assert (start["event"], made["event"]) == ("start", "unsup")
     assert made["acc"] > 0
@@ -82,7 +82,8 @@ def test_a_torn_line_costs_only_itself(tmp_path):
     append(path, "main_descr", batch=1, acc=62.0)  # done again: the last time counts
     assert [entry["acc"] for entry in read(path)] == [50, 60, 70, 62]
     assert stage_entries(path, "main_descr").keys() == {(0, 0), (1, 0), (1, 1)}
-    assert last_accuracy(path) == 66
+    assert last_accuracy(path, None, before=2) == 66
+    assert last_accuracy(path, None, before=1) == 50  # what came after it is gone
     assert len(path.read_text().splitlines()) == 5
 
 
@@ -91,7 +92,7 @@ def test_budgets_that_share_a_log_are_told_apart(tmp_path):
     append(path, "main_descr", batch=0, acc=50.0)  # which no line said in earlier versions
     append(path, "main_descr", batch=1, augment_size=25, acc=60.0)
     append(path, "main_descr", batch=2, augment_size=40, acc=80.0)
-    assert [last_accuracy(path, budget) for budget in (25, 40, 99)] == [60, 80, 50]
+    assert [last_accuracy(path, budget, before=3) for budget in (25, 40, 99)] == [60, 80, 50]
     assert stage_entries(path, "main_descr", 25).keys() == {(0, 0), (1, 0)}
 
 
@@ -116,6 +117,8 @@ def test_status_tells_every_state_and_changes_nothing(folder):
     layout.best_checkpoint(method, 2, 20).unlink()
     append(log_of(folder, "none/20"), "failed", error="no room")
     layout.best_checkpoint(parse_method("varMC", DIGITS), 2, 20).unlink()
+    [_, first, _] = (entry.get("acc", 0) for entry in read(log_of(folder, "varMC"))[::2])
+    append(log_of(folder, "varMC"), "main_descr", batch=0, augment_size=11, acc=1, seconds=70_000)
     before = snapshot(folder)
     arguments = campaign(folder, "grad/20", "gradAbl/20", "--status")
     with hold(log_of(folder, "gradAbl/20").with_suffix(".lock")):
@@ -125,7 +128,8 @@ def test_status_tells_every_state_and_changes_nothing(folder):
     assert rows["random"][:2] == ["done", "2/2"]
     assert rows["none/20"][:2] == ["failed", "1/2"]
     assert rows["none/20"][-2:] == ["no", "room"]
-    assert rows["varMC"][:2] == ["begun", "1/2"]
+    assert rows["varMC"][:3] == ["begun", "1/2", f"{first:.2f}"]  # not of the second, whose file is gone
+    assert float(rows["varMC"][3]) < 600
     assert rows["grad/20"][:2] == ["left", "0/2"]
     assert rows["gradAbl/20"][:2] == ["running", "0/2"]
     assert "5 chains: 1 done, 1 running, 1 failed, 1 begun, 1 left" in outcome.out

@@ -81,10 +81,13 @@ def stage_entries(path: Path, stage: str, budget: int | None = None) -> dict[tup
 
     Chains of several budgets share a log; with `budget`, lines that name another one do not count.
     """
-    entries = [entry for entry in read(path) if entry["event"] == stage]
-    if budget is not None:
-        entries = [entry for entry in entries if entry.get("augment_size", budget) == budget]
+    entries = [entry for entry in read(path) if entry["event"] == stage and is_of_budget(entry, budget)]
     return {(entry.get("batch", 0), entry.get("member", 0)): entry for entry in entries}
+
+
+def is_of_budget(entry: dict[str, Any], budget: int | None) -> bool:
+    """Whether a line of a log names no other budget than this one, if there is one."""
+    return budget is None or entry.get("augment_size", budget) == budget
 
 
 def last_of_member(path: Path, stage: str, member: int) -> dict[str, Any] | None:
@@ -93,14 +96,18 @@ def last_of_member(path: Path, stage: str, member: int) -> dict[str, Any] | None
     return entries[-1] if entries else None
 
 
-def last_accuracy(path: Path, budget: int | None = None) -> float | None:
-    """Test accuracy (percent) of what was made last; with an ensemble, the mean over its members."""
+def last_accuracy(path: Path, budget: int | None, before: int) -> float | None:
+    """Test accuracy (percent) of what was made last; with an ensemble, the mean over its members.
+
+    before : batches from this one on do not count, as their files are gone.
+    """
     for stage in (MAIN_DESCR, UNSUP):
-        entries = stage_entries(path, stage, budget)
+        found = stage_entries(path, stage, budget)
+        entries = {key: entry for key, entry in found.items() if key[0] < before}
         last = max((batch for batch, _ in entries), default=None)
-        found = [entry["acc"] for (batch, _), entry in entries.items() if batch == last and "acc" in entry]
-        if found:
-            return sum(found) / len(found)
+        told = [entry["acc"] for (batch, _), entry in entries.items() if batch == last and "acc" in entry]
+        if told:
+            return sum(told) / len(told)
     return None
 
 

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from fisher_al.files.layout import format_ratio
 from fisher_al.files.locks import is_held
-from fisher_al.files.run_log import last_accuracy, read
+from fisher_al.files.run_log import is_of_budget, last_accuracy, read
 from fisher_al.running.tasks import ChainTask, Task
 
 DONE, RUNNING, FAILED, BEGUN, LEFT = "done", "running", "failed", "begun", "left"
@@ -20,8 +20,9 @@ def print_status(tasks: Sequence[Task]) -> None:
     rows, states = [], []
     for task in tasks:
         state, detail = task_state(task)
-        accuracy = last_accuracy(task.log, task.budget)
-        seconds = sum(entry.get("seconds", 0) for entry in read(task.log))
+        accuracy = last_accuracy(task.log, task.budget, before=task.done)
+        of_budget = (entry for entry in read(task.log) if is_of_budget(entry, task.budget))
+        seconds = sum(entry.get("seconds", 0) for entry in of_budget)
         layout, done = task.work.layout, f"{task.done}/{task.total}"
         row = [layout.run, format_ratio(layout.imbalance_ratio), task.title, state, done]
         row += ["" if accuracy is None else f"{accuracy:.2f}", f"{seconds:.0f}" if seconds else "", detail]
