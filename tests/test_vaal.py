@@ -178,3 +178,9 @@ def test_scripts_of_the_datasets_point_here(folder):
     assert "gradFmap/80" in outcome.out
     outcome = call("main_descr.py", *options(folder, "-sub", "none", "-aug", "vaal"))
     assert "use main.py in vaal/" in outcome.err
+
+
+@pytest.mark.parametrize("main", [vaal.main.main, vaal.run.main])
+def test_several_processes_are_refused(main, folder, monkeypatch):
+    monkeypatch.setattr("vaal.chain.process_count", lambda: 2)
+    refused(main, "start it by python3, not by torchrun", folder)

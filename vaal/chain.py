@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fisher_al.chain import Chain
+from fisher_al.distributed import process_count
 from fisher_al.errors import UserError
 from fisher_al.files.run_log import MAIN_DESCR, logged
 from fisher_al.files.storage import save_indices
@@ -24,6 +25,12 @@ from vaal.model import VAE, Discriminator
 from vaal.protocol import Protocol
 from vaal.sampler import discriminator_outputs, pick
 from vaal.solver import Adversaries, train_round
+
+
+def require_one_process() -> None:
+    """Raise UserError under torchrun, where every process would do the whole work."""
+    if process_count() > 1:
+        raise UserError("VAAL trains in one process: start it by python3, not by torchrun")
 
 
 @dataclass(frozen=True)

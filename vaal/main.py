@@ -9,7 +9,7 @@ from fisher_al.distributed import main_first
 from fisher_al.experiment import parse_method
 from fisher_al.files.run_log import MAIN_DESCR
 from fisher_al.training.checkpoints import require_settings
-from vaal.chain import VaalChain, pool_images, run_round
+from vaal.chain import VaalChain, pool_images, require_one_process, run_round
 from vaal.options import ProtocolOptions, choose_datasets
 
 
@@ -20,6 +20,7 @@ class VaalMainOptions(ProtocolOptions, IterationOptions):
 
 def main(arguments: Sequence[str]) -> None:
     """`main.py`: the round that starts from batch b and writes batch b + 1."""
+    require_one_process()
     datasets = choose_datasets(arguments)
     options, experiment = parse(
         "Label the picks of a batch, train all networks anew, and write the next batch.",

@@ -8,7 +8,7 @@ from fisher_al.commands.plan import make_chains
 from fisher_al.commands.run import carry_out, refused_chains, report_failures
 from fisher_al.commands.scripts import choose_device, parse, run_script
 from fisher_al.results.curves import collect_curves, print_results
-from vaal.chain import VaalChain, VaalTask
+from vaal.chain import VaalChain, VaalTask, require_one_process
 from vaal.options import ProtocolOptions, choose_datasets, chosen_curves
 
 
@@ -19,6 +19,7 @@ class VaalRunOptions(ProtocolOptions, PlanOptions, ComputeOptions, StartsOptions
 
 def main(arguments: Sequence[str]) -> int:
     """`run.py`: the rounds of all runs and pools."""
+    require_one_process()
     datasets = choose_datasets(arguments)
     options, experiment = parse(
         "Run variational adversarial active learning, on the pools and from the initial models of the "
