@@ -23,8 +23,9 @@ def _read_verified(folder: Path) -> RawSplits:
 def _read_unverified(folder: Path) -> RawSplits:
     from svhn.custom_datasets.svhn import read_svhn
 
-    # unverified runs have a folder of their own, beside that of the files
-    return read_svhn(folder.parent / "SVHN" / "raw", verify=False)
+    # unverified runs have a folder of their own, which the files need not lie in
+    raw = folder / "raw"
+    return read_svhn(raw if raw.is_dir() else folder.parent / "SVHN" / "raw", verify=False)
 
 
 COMPARED = (

@@ -1,5 +1,6 @@
 """SVHN: the reader on generated .mat files, ResNet-10, and every method end to end."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
@@ -100,6 +101,15 @@ def test_other_files_are_refused_unless_allowed(folder):
     assert "--allow-unverified-data" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert snapshot(folder) == before
+
+
+def test_other_files_may_lie_in_the_folder_of_their_runs(folder, tmp_path):
+    shutil.copytree(folder / "SVHN" / "raw", tmp_path / "own" / "raw")
+    place = ("--save-folder", tmp_path / "own", "--datadir", tmp_path / "nowhere", "-ir", 10)
+    sizes = ("--allow-unverified-data", "--validation-per-class", 4, "--pool-size", 120)
+    outcome = svhn("unsup.py", *place, *sizes, "--epochs", 1)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "own" / "run0" / "checkpoint").is_dir()
 
 
 @pytest.mark.parametrize(
