@@ -256,6 +256,7 @@ class Odd(nn.Module):
     [
         ({"tokens": 8}, r"scale 'tokens': 8 channels are stated, .* shape \(2, 16, 8\)"),
         ({"pooled": 7}, r"scale 'pooled': 7 channels are stated, .* shape \(2, 8\)"),
+        ({"pooled": 1}, "scale 'pooled': one channel alone cannot be compared"),
         ({"attention": 8}, "scale 'attention': the layer gives a tuple, not one tensor"),
         ({"relu": 8}, "scale 'relu': the layer runs more than once"),
         ({"pooled": 8, "attention.out_proj": 8}, "'attention.out_proj': the forward pass never calls"),

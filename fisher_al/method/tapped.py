@@ -114,6 +114,8 @@ def _require_fit(name: str, activation: object, channels: int) -> None:
     """Raise UserError if what a layer gave is not an activation of so many channels."""
     if not isinstance(activation, Tensor):
         raise UserError(f"scale '{name}': the layer gives a {type(activation).__name__}, not one tensor")
+    if channels < 2:
+        raise UserError(f"scale '{name}': one channel alone cannot be compared; name another layer")
     if activation.dim() < 2 or activation.shape[1] != channels:
         raise UserError(
             f"scale '{name}': {channels} channels are stated, but its activation has shape "
