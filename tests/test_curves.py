@@ -9,6 +9,7 @@ import torch
 from conftest import call, read_csv
 
 from fisher_al.chain import Chain
+from fisher_al.errors import UserError
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.results.curve_files import write_csv
@@ -84,6 +85,20 @@ def test_legend_tells_the_recorded_number_of_passes(tmp_path):
     chain = make_chain(tmp_path, token="varMC", iterations=1)
     write_accuracy(replace(chain, mc_samples=16), 1, [10.0, 20.0, 30.0])
     assert collect_curves([chain])[0].label == "varR, E=1, K=16"
+
+
+def test_runs_that_were_made_otherwise_are_not_averaged(tmp_path):
+    chains = [make_chain(tmp_path, run, "varMC", 1) for run in ("run0", "run1")]
+    write_accuracy(chains[0], 1, [10.0, 20.0, 30.0])
+    write_accuracy(replace(chains[1], mc_samples=16), 1, [10.0, 20.0, 30.0])
+    with pytest.raises(UserError, match=r"run1/.*made with mc_samples 16, other runs of varMC with 128"):
+        collect_curves(chains)
+    assert collect_curves(chains, unreadable=chains[1:])[0].counts.tolist() == [1]
+    of_four = make_chain(tmp_path, token="varMC", iterations=1, ensemble_size=4)
+    for member in of_four.members:
+        write_accuracy(of_four, 1, [10.0, 20.0, 30.0], member)
+    with pytest.raises(UserError, match=r"_E_0.*one of an ensemble of 4, not of 2"):
+        collect_curves([make_chain(tmp_path, token="varMC", iterations=1, ensemble_size=2)])
 
 
 def test_labels_are_the_papers(tmp_path):

@@ -1,9 +1,14 @@
 """Results that were made with other settings, samples, seeds or ensembles are refused, and never mixed."""
 
+import numpy as np
 import pytest
+import torch
 from conftest import call, refused
 
+from fisher_al.experiment import parse_method
+from fisher_al.files.storage import checksum, save_indices, save_tensors
 from fisher_al.running.tasks import ChainTask
+from mnist.experiment import DIGITS
 
 
 def campaign(folder, *extra):
@@ -64,3 +69,28 @@ def test_models_of_another_seed_are_not_gone_on_with(folder):
     step = ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10, "-dl", 20, "--seed", 7)
     for script in ("gen_descr.py", "main_descr.py"):
         refused(folder, "init_unsup.*made with seed 0, now 7", script, *step)
+
+
+def test_repair_with_another_seed_leaves_a_broken_pool_to_the_right_one(folder, layout):
+    chain = campaign(folder, "--methods", "random", "--iterations", 1)
+    assert call("run.py", *chain).code == 0
+    pool = DIGITS.source.pool_path(layout)
+    whole = pool.read_bytes()
+    middle = len(whole) // 2
+    pool.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    refused(folder, "made with seed 0, now 7", "run.py", *chain, "--repair", "--seed", 7)
+    assert call("run.py", *chain, "--repair").code == 0
+    assert pool.read_bytes() == whole
+
+
+def test_a_batch_that_another_one_led_to_is_not_gone_on_from(folder, layout):
+    chain = campaign(folder, "--methods", "random", "--iterations", 2)
+    assert call("run.py", *chain).code == 0
+    random = parse_method("random", DIGITS)
+    path, checkpoint = layout.index_list(random, 1, 20), layout.best_checkpoint(random, 1, 20)
+    other = torch.from_numpy(np.load(path)).flip(0)  # as another machine may have picked
+    save_indices(other, path)
+    content = torch.load(checkpoint, weights_only=True) | {"index_list_crc32": checksum(other)}
+    save_tensors(content, checkpoint)
+    told = "batch_2_size_40.*: labels of batch 1 are not in it; delete the files of batch 2 and later"
+    refused(folder, told, "run.py", *chain)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from fisher_al.chain import Chain
+from fisher_al.errors import UserError
 from fisher_al.files.layout import format_ratio
 from fisher_al.training.checkpoints import load_checkpoint
 
@@ -86,7 +88,8 @@ def collect_curves(
     """Read the accuracies of `chains` from their checkpoints: one curve per method, one row per run.
 
     With an ensemble the accuracy is the mean over its members. A checkpoint without the metric counts as
-    missing, and so do all of chains that are known to be `unreadable`; others raise UserError.
+    missing, and so do all of chains that are known to be `unreadable`.
+    Raises: UserError for others that cannot be read, and where runs of a curve record different settings.
     """
     by_method: dict[tuple, list[Chain]] = {}
     for chain in chains:
@@ -97,42 +100,39 @@ def collect_curves(
 
 
 def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -> Curve:
-    """The curve of the runs of one method, with the settings that the first readable one records."""
-    readable = [chain for chain in group if chain not in unreadable]
-    begun = next((chain for chain in readable if chain.model_path(1, 0).is_file()), None)
-    settings = {} if begun is None else _recorded_settings(begun)
-    first = readable[0] if readable else group[0]
+    """The curve of the runs of one method, with the settings that their checkpoints record."""
+    settings: dict[str, Any] = {}
+    values = []
+    for chain in group:
+        accuracies = np.full((chain.iterations, len(chain.members)), np.nan)
+        for batch, member in np.ndindex(accuracies.shape) if chain not in unreadable else ():
+            path = chain.model_path(batch + 1, member)
+            if path.is_file():
+                checkpoint = load_checkpoint(path, "run run.py again")
+                accuracies[batch, member] = checkpoint.get(METRICS[metric], np.nan)
+                _add_settings(settings, checkpoint.get("settings", {}), chain, path)
+        values.append(accuracies.mean(1))
+    first = next((chain for chain in group if chain not in unreadable), group[0])
+    recorded = {name: settings.get(name, getattr(first, name)) for name in ("mc_samples", "seed")}
     return Curve(
-        replace(
-            first,
-            mc_samples=settings.get("mc_samples", first.mc_samples),
-            seed=settings.get("seed", first.seed),
-        ),
-        tuple(chain.layout.run for chain in group),
-        np.array([_accuracies(chain, METRICS[metric], unreadable) for chain in group]),
-        settings,
+        replace(first, **recorded), tuple(chain.layout.run for chain in group), np.array(values), settings
     )
 
 
-def _recorded_settings(chain: Chain) -> dict[str, Any]:
-    """What the chain's first checkpoint records of how it was trained."""
-    return load_checkpoint(chain.model_path(1, 0), "run run.py again").get("settings", {})
-
-
-def _accuracies(chain: Chain, key: str, unreadable: Collection[Chain]) -> list[float]:
-    if chain in unreadable:
-        return [float("nan")] * chain.iterations
-    return [
-        float(np.mean([_accuracy(chain, batch, member, key) for member in chain.members]))
-        for batch in range(1, chain.iterations + 1)
-    ]
-
-
-def _accuracy(chain: Chain, batch: int, member: int, key: str) -> float:
-    path = chain.model_path(batch, member)
-    if not path.is_file():
-        return float("nan")
-    return float(load_checkpoint(path, "run run.py again").get(key, float("nan")))
+def _add_settings(settings: dict[str, Any], more: Mapping[str, Any], chain: Chain, path: Path) -> None:
+    """Raise UserError if a checkpoint was made otherwise than those before, or in another ensemble."""
+    size = chain.layout.ensemble_size
+    if more.get("ensemble_size", size) != size:
+        raise UserError(
+            f"{path}: one of an ensemble of {more['ensemble_size']}, not of {size}; give its size"
+        )
+    for name in settings.keys() & more.keys():
+        if settings[name] != more[name]:
+            raise UserError(
+                f"{path}: made with {name} {more[name]}, other runs of {chain.curve_name} with "
+                f"{settings[name]}; draw them on their own (--run-start, --run-stop)"
+            )
+    settings.update(more)
 
 
 def results_table(curves: Sequence[Curve]) -> list[list[str]]:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
 from fisher_al.chain import Chain
 from fisher_al.distributed import is_main, process_count
 from fisher_al.errors import UserError, as_user_error
@@ -170,8 +172,15 @@ class ChainTask(Task):
         chain.experiment.source.prepare_pool(chain.layout, chain.seed)
         size = chain.experiment.source.count(chain.pool_path)
         require_budget(chain, size, chain.iterations)
+        before = load_labeled(chain, 0, size)
         for batch in range(1, chain.iterations_done + 1):
-            load_labeled(chain, batch, size)
+            labeled = load_labeled(chain, batch, size)
+            if not torch.equal(labeled[: len(before)], before):
+                raise UserError(
+                    f"{chain.batch_files(batch)[0]}: labels of batch {batch - 1} are not in it; delete the "
+                    f"files of batch {batch} and later ones, and run the command again"
+                )
+            before = labeled
 
     def run(self, on_progress: OnProgress) -> None:
         chain = self.work
@@ -224,16 +233,18 @@ def attempt(task: Task, on_progress: OnProgress) -> Outcome:
 
 
 def _attempt_with_lock(task: Task, on_progress: OnProgress) -> Outcome:
+    is_fit = False
     try:
         if is_main():
             remove_abandoned(task.files)
         task.check()  # again, as another process may have held the lock since
+        is_fit = True
         if task.done < task.total:
             log_start(task.log, task.work.device)
             task.run(on_progress)
         return Outcome()
     except UserError as error:
-        outcome = Outcome(error=str(error))
+        outcome = Outcome(refused=not is_fit, error=str(error))
     except Exception as error:
         told = as_user_error(error)
         outcome = (
