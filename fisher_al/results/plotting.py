@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fisher_al.chain import Chain
@@ -143,7 +144,7 @@ class Line:
     x: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
-    color: str
+    color: str | tuple[float, ...]
     marker: str
     style: str | tuple = "-"
     hollow: bool = False
@@ -171,7 +172,7 @@ def _line_of(curve: Curve, percent: np.ndarray) -> Line:
         x=x[reached],
         mean=curve.mean[reached],
         deviation=spread[reached],
-        color=method.color,
+        color=_color(curve),
         marker=method.marker,
         style=_line_style(curve),
         hollow=not curve.chain.layout.pretrained,
@@ -210,16 +211,20 @@ def _draw_published(axes: Axes, curve: Curve) -> None:
         shown = min(len(published), len(curve.percent))
         percent, published = curve.percent[:shown], published[:shown]
         known = np.isfinite(published)
-        axes.plot(percent[known], published[known], color=curve.chain.method.color, **_PUBLISHED)
+        axes.plot(percent[known], published[known], color=_color(curve), **_PUBLISHED)
 
 
 def _annotate(axes: Axes, saving: Saving) -> None:
-    """A double arrow between the two curves at the accuracy; the legend tells the share of labels saved."""
+    """A double arrow between the two curves at the accuracy; the legend tells the share of labels saved.
+
+    Where that is small, there is no room for the arrow.
+    """
     share = label_saving(*saving)
     per_label = saving.curve.percent[0] / saving.curve.labels[0]
     ends = [per_label * labels_to_reach(curve, saving.accuracy) for curve in saving[:2]]
-    arrow = {"arrowstyle": "<->", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", (ends[0], saving.accuracy), (ends[1], saving.accuracy), arrowprops=arrow, zorder=5)
+    if abs(share) > 0.1:
+        arrow = {"arrowstyle": "<->", "linewidth": 1.4, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (ends[0], saving.accuracy), (ends[1], saving.accuracy), arrowprops=arrow, zorder=5)
     text = f"{abs(share):.0%} {'fewer' if share >= 0 else 'more'} labels at {saving.accuracy:g}%"
     axes.plot(
         [],
@@ -231,6 +236,12 @@ def _annotate(axes: Axes, saving: Saving) -> None:
         color="black",
         label=text,
     )
+
+
+def _color(curve: Curve) -> str | tuple[float, ...]:
+    """That of the method; from random weights a darker one."""
+    color = curve.chain.method.color
+    return color if curve.chain.layout.pretrained else tuple(0.5 * part for part in to_rgb(color))
 
 
 def _line_style(curve: Curve) -> str | tuple:
