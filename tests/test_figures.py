@@ -212,7 +212,7 @@ def test_panel_accuracies_by_hand():
     assert panel.accuracies.tolist() == [65, 55]
     assert panel.per_class.tolist() == [[80, 50], [100, 10]]
     assert panel.class_accuracies.tolist() == [50, 10]
-    assert panel.title == "random\nclasses 1: 30%"
+    assert panel.title(panel.class_accuracies.mean()) == "random\nclasses 1: 30%"
 
 
 def test_confusion_matrices_and_embedding(digits_folder, tmp_path):

@@ -43,10 +43,10 @@ class Panel:
         """Accuracy (percent) on all test images, for every run."""
         return 100 * np.trace(self.matrices, axis1=1, axis2=2) / self.matrices.sum((1, 2))
 
-    @property
-    def title(self) -> str:
+    def title(self, accuracy: float) -> str:
+        """What stands above the panel: the method, and how accurate it is on the chosen classes (percent)."""
         names = ", ".join(map(str, self.classes))
-        return f"{self.notation}\nclasses {names}: {self.class_accuracies.mean():.0f}%"
+        return f"{self.notation}\nclasses {names}: {accuracy:.0f}%"
 
 
 def plot_confusion(panels: Sequence[Panel], title: str, path: Path) -> None:
@@ -62,7 +62,7 @@ def plot_confusion(panels: Sequence[Panel], title: str, path: Path) -> None:
         ax.set_xticks(range(len(shares)))
         ax.set_yticks(range(len(shares)))
         ax.set_xlabel("predicted class")
-        ax.set_title(panel.title, fontsize=11)
+        ax.set_title(panel.title(panel.class_accuracies.mean()), fontsize=11)
     axes[0].set_ylabel("true class")
     figure.colorbar(image, ax=axes, label="share of the true class, %", shrink=0.8, pad=0.01)
     _save(figure, path)
@@ -83,7 +83,8 @@ def plot_embedding(
         for label in range(count):  # told apart without colour, too
             middle = np.median(embedding[labels == label], axis=0)
             ax.text(*middle, str(label), ha="center", va="center", fontsize=11, weight="bold", bbox=_BADGE)
-        ax.set_title(f"{panel.title}; large dots: {wrong.sum():,} misclassified", fontsize=11)
+        title = panel.title(panel.class_accuracies[0])  # of the run that the dots are of
+        ax.set_title(f"{title}; large dots: {wrong.sum():,} misclassified", fontsize=11)
         ax.set_xticks([])
         ax.set_yticks([])
     figure.colorbar(dots, ax=axes, label="class", ticks=range(count), shrink=0.8, pad=0.01)
