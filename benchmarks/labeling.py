@@ -54,7 +54,10 @@ METHODS = (
     "balanced",
     "balanced+margin",
 )
-SHOWN = ("random", "margin", "entropy", "coreset", "badge", "gradFmap", "balanced+margin")
+SHOWN = (
+    *("random", "margin", "entropy", "coreset", "badge", "gradFmap", "gradShift", "grad+margin"),
+    "balanced+margin",
+)
 MEASURES = ("labels", "accuracy", "balanced_accuracy", "rare_recall", "rare_picks")
 PER_CLASS, BUDGET, ROUNDS = 400, 100, 8
 SEEDS = range(5)
