@@ -44,6 +44,16 @@ def test_greedy_picks_are_those_of_the_definition(weight):
     assert picks.tolist() == naive_picks(table.numpy(), 25, weight)
 
 
+@pytest.mark.parametrize("kind", ["zero", "copies", "few differ"])
+def test_of_equal_candidates_the_first_is_picked(kind):
+    table = similarities(3, 300, 0)
+    table *= {"zero": 0, "copies": 1, "few differ": torch.arange(300) % 100 == 7}[kind]
+    if kind == "copies":
+        table = table[:, torch.arange(300) // 150]
+    picks = greedy_mutual_information(lambda rows: table[:, rows], 300, 70)
+    assert picks.tolist() == naive_picks(table.numpy(), 70, 1.0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_greedy_picks_come_close_to_the_best_of_ten(seed):
     table = similarities(6, 10, seed)

@@ -107,6 +107,8 @@ def greedy_mutual_information(
             is_fresh = torch.zeros(count, dtype=torch.bool)
         else:
             rows = bound.topk(min(LOOKED_AT, count)).indices
+            if best not in rows:  # of equal ones topk takes any
+                rows[-1] = best
             gains = (similarity(rows) - covered).clamp_min_(0).sum(0, dtype=torch.double)
             bound[rows], is_fresh[rows] = gains.cpu() + own[rows], True
             bound[picks] = -torch.inf
