@@ -62,6 +62,17 @@ def test_balanced_levels_the_labels_that_the_network_learns(trained):
     assert picks.tolist() == balanced_walk(probabilities, counts, BUDGET, LABELED.tolist())
 
 
+@pytest.mark.parametrize("batch_size", [7, 50, 60])
+def test_balanced_takes_the_first_of_equals(batch_size):
+    iteration, _ = case()
+    head = LinearHead(100 * torch.eye(CLASSES), torch.zeros(CLASSES))
+    iteration = replace(iteration, load_network=lambda member: head, predict_batch_size=batch_size)
+    probabilities = head(torch.from_numpy(iteration.pool[torch.arange(POOL)][0].numpy())).detach().softmax(1)
+    assert (probabilities == 1).sum() > 20
+    picks = METHODS["balanced"].pick(iteration, LABELED, Descriptors())
+    assert picks.tolist() == balanced_walk(probabilities.numpy(), [3, 2, 1, 1], BUDGET, LABELED.tolist())
+
+
 def test_balanced_leaves_out_a_class_that_the_head_does_not_know():
     iteration, probabilities = case()
     head = LinearHead(torch.eye(CLASSES), torch.tensor([0, 0, NEVER, 0]))
