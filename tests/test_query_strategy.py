@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from skactiveml.classifier import SklearnClassifier
+from skactiveml.classifier import ParzenWindowClassifier, SklearnClassifier
 from skactiveml.utils import MISSING_LABEL
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -75,6 +75,14 @@ def test_without_labels_features_alone_are_compared(question):
     queries = FisherKernelMatching(random_state=0).query(**question, batch_size=30)
     none = pick(question["X"], question["X_val"], question["y_val"], None, 30, method="none")
     assert queries.tolist() == none.tolist()
+
+
+def test_a_classifier_that_guesses_without_labels_is_not_asked(question):
+    strategy = FisherKernelMatching(method="none", random_state=0)
+    for y in (np.full(60, MISSING_LABEL), np.where(np.arange(60) < 3, 1.0, MISSING_LABEL)):
+        asked = {**question, "y": y, "batch_size": 30}
+        guessing = {**asked, "clf": ParzenWindowClassifier(classes=[0, 1, 2])}
+        assert strategy.query(**guessing).tolist() == strategy.query(**asked).tolist()
 
 
 def test_a_random_state_decides(question):

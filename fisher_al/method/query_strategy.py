@@ -10,6 +10,7 @@ from skactiveml.utils import (
     check_equal_missing_label,
     check_n_features,
     check_type,
+    is_labeled,
 )
 from sklearn.base import clone
 from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
@@ -167,9 +168,10 @@ class FisherKernelMatching(SingleAnnotatorPoolQueryStrategy):
         method = self._validate_method()
         clf = self._validate_clf(clf, fit_clf, X, y, sample_weight)
 
+        answers = y[is_labeled(y, self.missing_label_)]
         labels = class_numbers("y_val", y_val, clf.classes_)
         head, predictions = no_head(len(clf.classes_), X.shape[1]), torch.full_like(labels, -1)
-        if not has_learned(clf):
+        if not has_learned(clf) or (fit_clf and len(np.unique(answers)) < 2):
             method = FeatureSimilarity()
         else:
             predictions = class_numbers("clf.predict(X_val)", clf.predict(X_val), clf.classes_)
