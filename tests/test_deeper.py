@@ -97,17 +97,20 @@ def test_images_are_described_once_however_many_near_duplicates_are_passed_over(
 
 
 class Odd(nn.Module):
-    """Layers that give tokens (N, T, C), maps with channels last (N, H, H, C), and a list."""
+    """Layers that give tokens, also all in a row, maps with channels last or of one channel, and a list."""
 
     def __init__(self):
         super().__init__()
         self.tokens, self.last, self.several = nn.Identity(), nn.Identity(), SplitInTwo()
+        self.mask, self.rows = nn.Conv2d(3, 1, 1), nn.Identity()
         self.flat, self.fc = nn.Flatten(), nn.Linear(3 * CROP**2, 2)
 
     def forward(self, images):
         self.tokens(images.flatten(2).transpose(1, 2))
         self.last(images.permute(0, 2, 3, 1))
         self.several(images)
+        self.mask(images)
+        self.rows(images.flatten(2).transpose(1, 2).flatten(0, 1))
         return self.fc(self.flat(images))
 
 
@@ -119,6 +122,6 @@ class SplitInTwo(nn.Module):
 def test_layers_whose_channels_do_not_come_first_are_refused(case):
     backbone = replace(case[2].backbone, module=Odd())
     assert widths_of(backbone, ("flat",)) == {"flat": 3 * CROP**2}
-    for name in ("tokens", "last", "several"):
+    for name in ("tokens", "last", "several", "mask", "rows"):
         with pytest.raises(UserError, match=f"--scales {name}: this layer gives no channels"):
             widths_of(backbone, (name, "pooled"))

@@ -169,7 +169,7 @@ def test_names_that_are_no_utf8_are_told_before_anything_is_computed(name, pool,
 
 @pytest.mark.parametrize("read", [labels_of, lambda pool, path: read_validation(path, pool)])
 def test_a_copy_or_a_link_is_the_image_of_the_pool_and_another_of_its_name_is_not(read, tmp_path):
-    for name in ("1.jpg", "2.jpg", "3.jpg", "day/4.jpg"):
+    for name in ("1.jpg", "2.jpg", "day/4.jpg", "day/5.jpg"):
         (path := tmp_path / "pool" / name).parent.mkdir(exist_ok=True)
         path.write_text(f"pixels of {name}")
     (tmp_path / "pool" / "linked.jpg").symlink_to(tmp_path / "store.jpg")
@@ -183,7 +183,14 @@ def test_a_copy_or_a_link_is_the_image_of_the_pool_and_another_of_its_name_is_no
     (dog / "1.jpg").write_text("pixels of a dog")
     (cat / "any.jpg").symlink_to(tmp_path / "pool" / "day" / "4.jpg")
     (dog / "other.jpg").symlink_to(tmp_path / "store.jpg")
-    expected = {"1.jpg": "cat", "day/4.jpg": "cat", str(dog / "1.jpg"): "dog", "linked.jpg": "dog"}
+    (dog / "5.jpg").write_text("pixels of day/5.jpg")
+    expected = {
+        "1.jpg": "cat",
+        "day/4.jpg": "cat",
+        "day/5.jpg": "dog",
+        str(dog / "1.jpg"): "dog",
+        "linked.jpg": "dog",
+    }
     assert read(pool, tmp_path / "sorted") == expected
     real = [(tmp_path / "pool" / "1.jpg", "cat"), (tmp_path / "store.jpg", "dog")]
     table = write_csv(tmp_path / "real.csv", COLUMNS, real)
@@ -202,7 +209,7 @@ def test_an_image_of_this_machine_is_no_other_of_its_name(pool, tmp_path):
 
 def test_answers_that_hold_no_label_are_told(pool, tmp_path):
     template = write_csv(tmp_path / "labels.csv", COLUMNS, [(key, "") for key in KEYS])
-    with pytest.raises(UserError, match=r"labels\.csv: no label in it yet; move the file that the page gave"):
+    with pytest.raises(UserError, match=r"labels\.csv: no label in it; name the file that holds the answers"):
         labels_of(pool, template)
     touch(tmp_path / "flat" / "x.jpg", tmp_path / "flat" / "labels.csv")
     with pytest.raises(UserError, match="flat: no class folders with images in it; name a file of labels"):

@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_told_before_any_round(animals, tmp_path):
     shutil.copytree(animals / "validation" / "cat", tmp_path / "broken" / "cat")
     test = ("--test", animals / "more" / "validation")
     outcome = fisher_al(*command(animals, *test, "--validation", tmp_path / "broken", out="none"))
-    require_refusal(outcome, "class 'ant': none of its validation images can be read")
+    require_refusal(outcome, "--validation: of class 'ant' no image can be read")
 
 
 def test_all_images_may_be_labeled_where_others_score(animals):

@@ -39,15 +39,15 @@ def read_labels(paths: Iterable[Path], pool: Pool) -> dict[str, str]:
         for answer in _read(path, pool, beside_first=False):
             if answer.key not in known and not path.is_dir():
                 raise UserError(
-                    f"{answer.source}: '{answer.key}' is not in the pool {pool.root}; take the line out, or "
-                    "give the pool that it is from"
+                    f"{answer.source}: '{answer.key}' is not in the pool {pool.root}; take the line out, "
+                    "write the path relative to the pool, or give the pool that it is from"
                 )
             answers.append(answer)
         if len(answers) == before:
             raise UserError(
                 f"{path}: no class folders with images in it; name a file of labels, or leave it out"
                 if path.is_dir()
-                else f"{path}: no label in it yet; move the file that the page gave over it, or leave it out"
+                else f"{path}: no label in it; name the file that holds the answers, or leave it out"
             )
     return _merged(answers)
 
@@ -130,6 +130,7 @@ class _Finder:
 
     def __init__(self, pool: Pool, folder: Path, beside_first: bool):
         self._pool, self._folder, self._beside_first = pool, folder, beside_first
+        self._real_root = Path(os.path.realpath(pool.root))
         self._known = frozenset(pool.keys)
         self._by_name: dict[str, list[str]] = {}
         for key in pool.keys:
@@ -150,12 +151,13 @@ class _Finder:
         """The pool image that a file of another name is."""
         file = self._pool.root / key
         real = os.path.realpath(file)
-        inside = key_of(real, Path(os.path.realpath(self._pool.root)))
+        inside = key_of(real, self._real_root)
         if inside in self._known:
             return inside
         if real in self._linked:
             return self._linked[real]
-        return next((end for end in self._ends_of(key) if _is_copy(file, self._pool.root / end)), None)
+        same_name = self._by_name.get(os.path.basename(key), ())
+        return next((other for other in same_name if _is_copy(file, self._pool.root / other)), None)
 
     @cached_property
     def _linked(self) -> dict[str, str]:

@@ -21,6 +21,8 @@ from fisher_al.method.base import Iteration
 from fisher_al.method.linear_head import LinearHead
 from fisher_al.method.tapped import POOLED, Tapped
 
+PROBES = 2  # images that show how wide layers are
+
 
 @dataclass(frozen=True)
 class Deeper:
@@ -94,15 +96,17 @@ def widths_of(backbone: Backbone, scales: Sequence[str]) -> dict[str, int]:
                 found[name] = _channels(output)
 
             hooks.enter_context(backbone.module.get_submodule(name).register_forward_hook(note))
-        backbone.module(torch.zeros(2, 3, backbone.crop, backbone.crop))
+        backbone.module(torch.zeros(PROBES, 3, backbone.crop, backbone.crop))
     for name in scales:
-        if not found.get(name):
-            raise UserError(f"--scales {name}: this layer gives no channels; name another, such as layer3")
+        if found.get(name, 0) < 2:
+            raise UserError(
+                f"--scales {name}: this layer gives no channels, or one; name another, say layer3"
+            )
     return {name: found[name] for name in scales}
 
 
 def _channels(output: object) -> int:
     """Channels of features (N, C) or square maps (N, C, H, H); 0 of tokens, and of maps (N, H, H, C)."""
-    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
+    if not isinstance(output, Tensor) or output.dim() not in (2, 4) or len(output) != PROBES:
         return 0
     return 0 if output.dim() == 4 and output.shape[2] != output.shape[3] else output.shape[1]

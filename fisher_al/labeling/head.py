@@ -65,7 +65,7 @@ def calibrated(head: LinearHead, probabilities: Tensor, labels: Tensor) -> Linea
     is_known = knows_class(probabilities, labels)
     if not is_known.any():
         return head
-    logits, own = probabilities[is_known].double().clamp_min(1e-12).log(), labels[is_known].unsqueeze(1)
+    logits, own = probabilities[is_known].double().log(), labels[is_known].unsqueeze(1)
 
     def surprise(log_temperature: float) -> float:
         scaled = (logits / math.exp(log_temperature)).log_softmax(1)

@@ -181,7 +181,7 @@ def _pick_by(
 def _asker(
     known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | None, unavailable: Tensor
 ) -> Callable[[int], Picks]:
-    """What gives the method's first so many picks; images are described once, however often it is asked."""
+    """What gives the method's first so many picks; deeper layers are described once for all of its calls."""
     method = _method(strategy, fitted)
     iteration, matchable = _iteration(known, fitted, strategy)
     if not isinstance(method, KernelMethod):
