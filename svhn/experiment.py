@@ -25,7 +25,7 @@ def _read_unverified(folder: Path) -> RawSplits:
 
     # unverified runs have a folder of their own, which the files need not lie in
     raw = folder / "raw"
-    return read_svhn(raw if raw.is_dir() else folder.parent / "SVHN" / "raw", verify=False)
+    return read_svhn(raw if any(raw.glob("*.mat")) else folder.parent / "SVHN" / "raw", verify=False)
 
 
 COMPARED = (

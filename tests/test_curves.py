@@ -91,7 +91,7 @@ def test_runs_that_were_made_otherwise_are_not_averaged(tmp_path):
     chains = [make_chain(tmp_path, run, "varMC", 1) for run in ("run0", "run1")]
     write_accuracy(chains[0], 1, [10.0, 20.0, 30.0])
     write_accuracy(replace(chains[1], mc_samples=16), 1, [10.0, 20.0, 30.0])
-    with pytest.raises(UserError, match=r"run1/.*made with mc_samples 16, other runs of varMC with 128"):
+    with pytest.raises(UserError, match=r"run1/.*made with mc_samples 16, and .*run0/.* with 128"):
         collect_curves(chains)
     assert collect_curves(chains, unreadable=chains[1:])[0].counts.tolist() == [1]
     of_four = make_chain(tmp_path, token="varMC", iterations=1, ensemble_size=4)

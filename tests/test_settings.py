@@ -92,5 +92,5 @@ def test_a_batch_that_another_one_led_to_is_not_gone_on_from(folder, layout):
     save_indices(other, path)
     content = torch.load(checkpoint, weights_only=True) | {"index_list_crc32": checksum(other)}
     save_tensors(content, checkpoint)
-    told = "batch_2_size_40.*: labels of batch 1 are not in it; delete the files of batch 2 and later"
+    told = "batch_2_size_40.*: does not begin with the labels of batch 1; delete the files of batch 2"
     refused(folder, told, "run.py", *chain)

@@ -101,7 +101,7 @@ def collect_curves(
 
 def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -> Curve:
     """The curve of the runs of one method, with the settings that their checkpoints record."""
-    settings: dict[str, Any] = {}
+    made: dict[str, tuple[Any, Path]] = {}
     values = []
     for chain in group:
         accuracies = np.full((chain.iterations, len(chain.members)), np.nan)
@@ -110,8 +110,9 @@ def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -
             if path.is_file():
                 checkpoint = load_checkpoint(path, "run run.py again")
                 accuracies[batch, member] = checkpoint.get(METRICS[metric], np.nan)
-                _add_settings(settings, checkpoint.get("settings", {}), chain, path)
+                _require_alike(checkpoint.get("settings", {}), made, path, chain.layout.ensemble_size)
         values.append(accuracies.mean(1))
+    settings = {name: value for name, (value, _) in made.items()}
     first = next((chain for chain in group if chain not in unreadable), group[0])
     recorded = {name: settings.get(name, getattr(first, name)) for name in ("mc_samples", "seed")}
     return Curve(
@@ -119,20 +120,22 @@ def _curve(group: Sequence[Chain], metric: str, unreadable: Collection[Chain]) -
     )
 
 
-def _add_settings(settings: dict[str, Any], more: Mapping[str, Any], chain: Chain, path: Path) -> None:
-    """Raise UserError if a checkpoint was made otherwise than those before, or in another ensemble."""
-    size = chain.layout.ensemble_size
-    if more.get("ensemble_size", size) != size:
-        raise UserError(
-            f"{path}: one of an ensemble of {more['ensemble_size']}, not of {size}; give its size"
-        )
-    for name in settings.keys() & more.keys():
-        if settings[name] != more[name]:
+def _require_alike(
+    settings: Mapping[str, Any], made: dict[str, tuple[Any, Path]], path: Path, ensemble_size: int
+) -> None:
+    """Raise UserError if a checkpoint is of another ensemble, or was made otherwise than those before.
+
+    made : settings so far, and the first checkpoint of each; those of this one are added.
+    """
+    if settings.get("ensemble_size", ensemble_size) != ensemble_size:
+        raise UserError(f"{path}: one of an ensemble of {settings['ensemble_size']}, not of {ensemble_size}")
+    for name, value in settings.items():
+        known, other = made.setdefault(name, (value, path))
+        if known != value:
             raise UserError(
-                f"{path}: made with {name} {more[name]}, other runs of {chain.curve_name} with "
-                f"{settings[name]}; draw them on their own (--run-start, --run-stop)"
+                f"{path}: made with {name} {value}, and {other} with {known}, which makes no curve; choose "
+                "runs of one kind by --run-start and --run-stop"
             )
-    settings.update(more)
 
 
 def results_table(curves: Sequence[Curve]) -> list[list[str]]:

@@ -30,8 +30,8 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
     broken that the tasks start from but do not make.
     """
     tasks = list(tasks)
-    for task in tasks:
-        _require_seed(task.work)
+    for path, seed in dict.fromkeys(start for task in tasks for start in _starts(task.work)):
+        _require_seed(path, seed)
     for layout in dict.fromkeys(task.work.layout for task in tasks):
         _repair_data(tasks[0].work.experiment.source, layout, report)
     broken_starts = []
@@ -50,12 +50,17 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
         raise UserError(f"{names}: broken; run.py --initial --repair makes it anew")
 
 
-def _require_seed(work: InitialModel | Chain) -> None:
+def _starts(work: InitialModel | Chain) -> list[tuple[Path, int]]:
+    """The initial models of a task, with the seed that they should have."""
+    if isinstance(work, InitialModel):
+        return [(work.path, work.seed)]
+    return [(work.model_path(0, member), work.seed) for member in work.members]
+
+
+def _require_seed(path: Path, seed: int) -> None:
     """Raise UserError if a whole initial model was made with another seed: so were pools that are broken."""
-    starts = [work.path] if isinstance(work, InitialModel) else [work.model_path(0, e) for e in work.members]
-    for path in starts:
-        if path.is_file() and not _is_broken(path, partial(load_checkpoint, path, "")):
-            require_settings(path, {"seed": work.seed}, "")
+    if path.is_file() and not _is_broken(path, partial(load_checkpoint, path, "")):
+        require_settings(path, {"seed": seed}, "")
 
 
 def _locks(task: Task) -> set[Path]:

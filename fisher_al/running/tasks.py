@@ -177,8 +177,8 @@ class ChainTask(Task):
             labeled = load_labeled(chain, batch, size)
             if not torch.equal(labeled[: len(before)], before):
                 raise UserError(
-                    f"{chain.batch_files(batch)[0]}: labels of batch {batch - 1} are not in it; delete the "
-                    f"files of batch {batch} and later ones, and run the command again"
+                    f"{chain.batch_files(batch)[0]}: does not begin with the labels of batch {batch - 1}; "
+                    f"delete the files of batch {batch} and later ones, and run the command again"
                 )
             before = labeled
 
