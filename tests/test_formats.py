@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from folders import folder_experiment, load_prepared, make_folder
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fisher_al.data.folder_images import Decoder
 from fisher_al.data.folder_lists import unreadable
@@ -81,6 +81,16 @@ def test_both_loaders_show_the_same(name, tmp_path):
         drawn = RGB if pixels.ndim == 3 else np.dstack([GREY] * 3)
         expected = torch.from_numpy(drawn[4:-4, 4:-4]).permute(2, 0, 1).float()
         assert (seen[1] - expected).abs().mean() < 4
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_no_loader_turns_a_tiff_upright(turned, loader, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turned
+    Image.fromarray(RGB).save(tmp_path / "x.tif", exif=exif)
+    expected = torch.from_numpy(RGB[4:-4, 4:-4].copy()).permute(2, 0, 1).float()
+    assert (decoded(tmp_path, "x.tif", loader) - expected).abs().max() < 1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -45,16 +45,20 @@ def test_hostile_text_does_not_become_markup(tmp_path, pictures):
 
 
 def test_thumbnails_are_small_upright_and_not_enlarged(tmp_path, pictures):
-    large, turned, deep = (tmp_path / name for name in ("large.jpg", "turned.jpg", "deep.png"))
+    names = ("large.jpg", "turned.jpg", "deep.png", "turned.tif")
+    large, turned, deep, tiff = (tmp_path / name for name in names)
     Image.new("CMYK", (2000, 1000)).save(large)
     orientation = Image.Exif()
     orientation[0x0112] = 6  # the camera was held upright
-    Image.new("RGB", (90, 60)).save(turned, exif=orientation)
+    for path in (turned, tiff):
+        Image.new("RGB", (90, 60)).save(path, exif=orientation)
     Image.new("I;16", (40, 30), 257 * 200).save(deep)
     page = tmp_path / "index.html"
-    write_page(page, "x", ["cat"], [card(path.name, path) for path in (large, turned, deep, pictures[0])])
-    sizes = [thumbnail(page, number).size for number in range(1, 5)]
-    assert sizes == [(THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2), (60, 90), (40, 30), (32, 24)]
+    write_page(
+        page, "x", ["cat"], [card(path.name, path) for path in (large, turned, deep, pictures[0], tiff)]
+    )
+    sizes = [thumbnail(page, number).size for number in range(1, 6)]
+    assert sizes == [(THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2), (60, 90), (40, 30), (32, 24), (60, 90)]
     assert thumbnail(page, 3).convert("L").getpixel((9, 9)) == pytest.approx(200, abs=2)
     assert not thumbnail(page, 2).getexif()
 
