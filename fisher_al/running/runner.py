@@ -139,11 +139,19 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str, cluster: Workers | No
     total = sum(task.total for task in tasks)
     with tqdm(total=total, unit=unit, dynamic_ncols=True, miniters=0, disable=not is_main()) as bar:
 
-        def on_progress(text: str = "") -> None:
-            bar.set_postfix_str(text, refresh=False)
-            bar.update(sum(task.done for task in tasks) - bar.n)  # the files tell how far each task is
+        def count() -> int:
+            return sum(task.done for task in tasks)  # as the files tell
 
-        bar.initial = bar.n = sum(task.done for task in tasks)
+        bar.initial = bar.n = count()
+        counted = time.monotonic()
+
+        def on_progress(text: str) -> None:
+            nonlocal counted
+            bar.set_postfix_str(text, refresh=False)
+            is_time = time.monotonic() - counted > PAUSE
+            bar.update(count() - bar.n if is_time else 0)
+            counted = time.monotonic() if is_time else counted
+
         workers = cluster or (InTurn(on_progress) if jobs == 1 else Processes(jobs))
         try:
             failed = _run(todo, workers, on_progress)
@@ -151,7 +159,8 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str, cluster: Workers | No
             workers.stop(now=True)
             raise
         workers.stop(now=False)
-        on_progress()
+        bar.set_postfix_str("", refresh=False)
+        bar.update(count() - bar.n)
     return failed
 
 
