@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fisher_al.data.folder_lists import unreadable
 from fisher_al.data.images import ChannelValues, Images
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, as_user_error, reason_of
 
 Load = Callable[["Decoder", Sequence[str], int, str, "int | None"], Iterator[tuple[Tensor, Tensor]]]
 
@@ -93,6 +93,13 @@ class FolderImages(Images):
 
     def _explain(self, files: Sequence[str], error: RuntimeError) -> NoReturn:
         """Raise UserError that names which of the files being decoded cannot be, as far as is known."""
+        if told := as_user_error(error):
+            raise told from error
+        if "DataLoader worker (pid" in str(error):
+            raise UserError(
+                f"--workers: a process that decodes images was killed ({reason_of(error)}); give fewer, or "
+                "more shared memory"
+            ) from error
         suspects = [name for name in files if name in str(error)] or files
         for name in suspects:
             path = self._decoder.root / name
