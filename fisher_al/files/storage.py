@@ -114,7 +114,10 @@ def _empty_rows(shape: torch.Size, dtype: torch.dtype, scratch: Path, path: Path
     try:
         scratch.parent.mkdir(parents=True, exist_ok=True)
         with open(scratch, "wb") as file:  # all of it now: a page that finds no room later kills the process
-            os.posix_fallocate(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS
+                file.truncate(size)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     return torch.from_file(str(scratch), True, shape.numel(), dtype=dtype).view(shape)
