@@ -37,7 +37,7 @@ class Row:
 
 
 def stage_rows(workshop):
-    """Whole stages, loading and saving included; in order, as later ones start from earlier ones' files."""
+    """Whole stages, files of descriptors and checkpoints included; later ones start from earlier ones' files."""
     layout = workshop.layout()
     MNIST.source.prepare_pool(layout, 0)
     initial = InitialModel(MNIST, layout, 0, MNIST.pretraining, 0, "cpu")
