@@ -37,7 +37,7 @@ class Row:
 
 
 def stage_rows(workshop):
-    """Whole stages, files of descriptors and checkpoints included; later ones start from earlier ones' files."""
+    """Whole stages, files of descriptors and checkpoints included, each from the files of those before."""
     layout = workshop.layout()
     MNIST.source.prepare_pool(layout, 0)
     initial = InitialModel(MNIST, layout, 0, MNIST.pretraining, 0, "cpu")
