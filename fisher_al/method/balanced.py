@@ -61,6 +61,6 @@ def _most_probable(iteration: Iteration, available: Tensor, depth: int) -> tuple
         values = torch.cat([values, block.cpu()[kept]])
         images = torch.cat([images, rows[kept].unsqueeze(1).expand(-1, iteration.num_classes)])
         # stable, unlike topk: of equal ones the first, whatever the blocks
-        values, order = (sorted_[:depth] for sorted_ in values.sort(dim=0, descending=True, stable=True))
-        images = images.gather(0, order)
+        order = values.argsort(dim=0, descending=True, stable=True)[:depth]
+        values, images = values.gather(0, order), images.gather(0, order)
     return images, values[0] > 0
