@@ -55,16 +55,16 @@ def labels_of(pool: Pool, *paths: Path) -> dict[str, str]:
     return read_labels(paths, pool)
 
 
-def make_animals(root: Path, in_pool: int = 8, in_validation: int = 5) -> Path:
+def make_animals(root: Path, in_pool: int = 8, in_validation: int = 5, seed: int = 0) -> Path:
     """`pool` nested by day, `validation` in folders of classes, and `truth.csv` for the pool."""
     rows = []
     for label, (name, colour) in enumerate(zip(CLASSES, COLOURS, strict=True)):
         for i in range(in_pool):
             key = f"day {i % 3}/{name[0]}{i:02d}.png"
-            save_image(root / "pool" / key, 1000 * label + i, colour)
+            save_image(root / "pool" / key, seed + 1000 * label + i, colour)
             rows.append((key, name))
         for i in range(in_validation):
-            save_image(root / "validation" / name / f"{i}.jpg", 1000 * label + 500 + i, colour)
+            save_image(root / "validation" / name / f"{i}.jpg", seed + 1000 * label + 500 + i, colour)
     write_csv(root / "truth.csv", ("filepath", "label"), rows)
     return root
 

@@ -194,7 +194,7 @@ def test_no_loader_rotates_by_exif(root, tmp_path, loader):
             "DataLoader worker (pid 7) is killed by signal: Killed.",
             "--workers: a process that decodes images",
         ),
-        ("CUDA out of memory. Tried to allocate 9 GiB", "out of memory"),
+        ("CUDA out of memory. Tried to allocate 9 GiB", r"^out of memory \(CUDA"),
     ],
 )
 def test_what_fails_beside_the_files_is_not_blamed_on_them(reason, told, root):

@@ -197,6 +197,14 @@ def test_a_copy_or_a_link_is_the_image_of_the_pool_and_another_of_its_name_is_no
     assert read(pool, table) == {"1.jpg": "cat", "linked.jpg": "dog"}
 
 
+def test_copies_of_equal_images_are_told_apart_by_their_folders(tmp_path):
+    for name in ("pool/a/1.jpg", "pool/b/1.jpg", "sorted/cat/b/1.jpg", "sorted/dog/a/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("black")
+    pool = find_pool(tmp_path / "pool")
+    assert labels_of(pool, tmp_path / "sorted") == {"b/1.jpg": "cat", "a/1.jpg": "dog"}
+
+
 def test_an_image_of_this_machine_is_no_other_of_its_name(pool, tmp_path):
     (tmp_path / "other" / "a").mkdir(parents=True)
     (tmp_path / "other" / "a" / "x.jpg").write_text("another image than the pool's")

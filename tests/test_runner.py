@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, call, snapshot
 
+from fisher_al.chain import Chain
 from fisher_al.commands.run import default_jobs, report_failures
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
@@ -165,6 +166,17 @@ def test_a_stage_does_not_work_on_a_chain_of_another_process(folder):
     assert outcome.code == 2
     assert "gradFmap_aug_topKandPccFprGrad_L_20: another process works on it" in outcome.err
     assert snapshot(folder) == before
+
+
+def test_files_are_not_counted_every_epoch(folder, monkeypatch):
+    counts, done = [], Chain.iterations_done.fget
+    monkeypatch.setattr(Chain, "iterations_done", property(lambda chain: counts.append(1) or done(chain)))
+    monkeypatch.setattr("fisher_al.running.runner.PAUSE", 1000)
+    options = ("--methods", "random", "--iterations", 1, "--epochs", 60, "--jobs", 1)
+    outcome = call("run.py", "--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1, *options)
+    assert outcome.code == 0, outcome.err
+    assert len(counts) < 30
+    assert "1/1" in outcome.err.replace("\r", "\n").splitlines()[-1]
 
 
 def test_repair_of_sound_files_changes_nothing(folder):

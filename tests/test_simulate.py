@@ -23,7 +23,7 @@ from fisher_al.seeds import derive_seed
 def animals(tmp_path_factory) -> Path:
     folder = make_animals(tmp_path_factory.mktemp("animals"), in_pool=8, in_validation=3)
     save_weights(folder / "weights.pt")
-    make_animals(folder / "more", in_pool=1, in_validation=4)
+    make_animals(folder / "more", in_pool=1, in_validation=4, seed=10_000)
     return folder
 
 
@@ -110,6 +110,9 @@ def test_what_cannot_be_simulated_is_told(more, told, animals):
 def test_test_images_are_no_validation_images_and_of_known_classes(animals, tmp_path):
     validation = animals / "validation"
     outcome = fisher_al(*command(animals, "--test", validation, out="none"))
+    require_refusal(outcome, "--test", "is a validation image, too")
+    shutil.copytree(validation, tmp_path / "copies")
+    outcome = fisher_al(*command(animals, "--test", tmp_path / "copies", out="none"))
     require_refusal(outcome, "--test", "is a validation image, too")
     shutil.copytree(animals / "more" / "validation" / "ant", tmp_path / "test" / "ant")
     shutil.copytree(animals / "more" / "validation" / "bee", tmp_path / "test" / "wasp")

@@ -116,9 +116,10 @@ def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
     catalogue = read_catalogue(options.pool, options.validation, options.oracle)
     if options.test is None:
         return catalogue, frozenset()
-    test = read_validation(options.test, Pool(catalogue.root, catalogue.pool, {}))
+    pool = Pool(catalogue.root, catalogue.images, {})
+    test = read_validation(options.test, pool)
     if any(catalogue.labels[key] != test[key] for key in catalogue.labels.keys() & test.keys()):
-        require_agreement(options.test, options.oracle, Pool(catalogue.root, catalogue.images, {}))
+        require_agreement(options.test, options.oracle, pool)
     if both := sorted(test.keys() & catalogue.validation.keys()):
         raise UserError(f"--test {options.test}: '{both[0]}' is a validation image, too; take it out of one")
     if unknown := sorted(set(test.values()) - set(catalogue.classes)):
@@ -142,9 +143,7 @@ def _require_readable(catalogue: Catalogue, readable: Catalogue, test: frozenset
         for images in (catalogue, readable)
     )
     if lost := sorted(before - after):
-        raise UserError(
-            f"--validation: of class '{lost[0]}' no image can be read any more; give one that can be"
-        )
+        raise UserError(f"--validation: of class '{lost[0]}' no image can be read; give one that can be")
     if test and not test & readable.validation.keys():
         raise UserError("--test: none of its images can be read; give others, or leave it out")
 

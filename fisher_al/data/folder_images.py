@@ -93,14 +93,15 @@ class FolderImages(Images):
 
     def _explain(self, files: Sequence[str], error: RuntimeError) -> NoReturn:
         """Raise UserError that names which of the files being decoded cannot be, as far as is known."""
-        if told := as_user_error(error):
+        named = [name for name in files if name in str(error)]
+        if not named and (told := as_user_error(error)):
             raise told from error
         if "DataLoader worker (pid" in str(error):
             raise UserError(
                 f"--workers: a process that decodes images was killed ({reason_of(error)}); give fewer, or "
                 "more shared memory"
             ) from error
-        suspects = [name for name in files if name in str(error)] or files
+        suspects = named or files
         for name in suspects:
             path = self._decoder.root / name
             reason = unreadable(path)

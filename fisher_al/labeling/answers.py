@@ -156,8 +156,8 @@ class _Finder:
             return inside
         if real in self._linked:
             return self._linked[real]
-        same_name = self._by_name.get(os.path.basename(key), ())
-        return next((other for other in same_name if _is_copy(file, self._pool.root / other)), None)
+        candidates = [*self._ends_of(key), *self._by_name.get(os.path.basename(key), ())]
+        return next((other for other in candidates if _is_copy(file, self._pool.root / other)), None)
 
     @cached_property
     def _linked(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from fisher_al.method.acquisition import random_picks
 
 # Neighbours whose mean distance says how typical an image is. TypiClust's own code has this many, too, but at
-# most 500 clusters, and none of fewer than five images.
+# most 500 clusters, and none of five images or fewer.
 TYPICAL_NEIGHBOURS = 20
 
 

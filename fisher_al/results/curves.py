@@ -128,7 +128,8 @@ def _require_alike(
     made : settings so far, and the first checkpoint of each; those of this one are added.
     """
     if settings.get("ensemble_size", ensemble_size) != ensemble_size:
-        raise UserError(f"{path}: one of an ensemble of {settings['ensemble_size']}, not of {ensemble_size}")
+        size = settings["ensemble_size"]
+        raise UserError(f"{path}: one of an ensemble of {size}, not of {ensemble_size}; give -ens {size}")
     for name, value in settings.items():
         known, other = made.setdefault(name, (value, path))
         if known != value:

@@ -21,7 +21,8 @@ from fisher_al.errors import UserError, reason_of
 from fisher_al.memory import keep_freed_memory
 from fisher_al.running.tasks import OnProgress, Outcome, Task, attempt
 
-# Seconds until a task that another process works on is tried again, and until workers told to end are killed.
+# Seconds until a task that another process works on is tried again, and between counts of what is done;
+# and until workers told to end are killed.
 PAUSE, GRACE = 1, 3
 
 KILLED = "its process was killed twice, alone the second time: perhaps for memory; "
@@ -148,9 +149,11 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str, cluster: Workers | No
         def on_progress(text: str) -> None:
             nonlocal counted
             bar.set_postfix_str(text, refresh=False)
-            is_time = time.monotonic() - counted > PAUSE
-            bar.update(count() - bar.n if is_time else 0)
-            counted = time.monotonic() if is_time else counted
+            if time.monotonic() - counted > PAUSE:
+                bar.update(count() - bar.n)
+                counted = time.monotonic()
+            else:
+                bar.update(0)  # shows the text
 
         workers = cluster or (InTurn(on_progress) if jobs == 1 else Processes(jobs))
         try:
