@@ -8,6 +8,7 @@ import pytest
 import torch
 from folders import folder_experiment, load_prepared, make_folder
 
+from fisher_al.data.folder_images import Decoder, FolderImages
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
 
@@ -52,3 +53,24 @@ def test_what_is_left_out_stays_noted_when_one_list_is_made_anew(root, tmp_path,
     layout.processed_list("val" if left == "train" else "train").unlink()
     load_prepared(experiment, layout)
     assert sorted(noted.read_text().splitlines()) == names
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (
+            "DataLoader worker (pid 7) is killed by signal: Killed.",
+            "--workers: a process that decodes images",
+        ),
+        ("CUDA out of memory. Tried to allocate 9 GiB", r"^out of memory \(CUDA"),
+    ],
+)
+def test_what_fails_beside_the_files_is_not_blamed_on_them(reason, told, root):
+    def load(*_):
+        raise RuntimeError(reason)
+        yield
+
+    decoder = Decoder(root, 32, 40, load, (0.5,) * 3, (0.5,) * 3, 1)
+    images = FolderImages(["train/ant/ant 00.png"], torch.zeros(1, dtype=torch.long), decoder, "cpu")
+    with pytest.raises(UserError, match=told):
+        next(images.batches(1))

@@ -10,7 +10,6 @@ from PIL import Image
 
 import imagenet.experiment
 from fisher_al.data import folder_source
-from fisher_al.data.folder_images import Decoder, FolderImages
 from fisher_al.data.folder_lists import read_list
 from fisher_al.data.pools import split_holdout, thinned_classes
 from fisher_al.errors import UserError
@@ -185,27 +184,6 @@ def test_no_loader_rotates_by_exif(root, tmp_path, loader):
     for inputs in (pool[chosen][0], augmented):
         across, down = inputs.diff(dim=3).abs().mean(), inputs.diff(dim=2).abs().mean()
         assert across > 10 * down
-
-
-@pytest.mark.parametrize(
-    ("reason", "told"),
-    [
-        (
-            "DataLoader worker (pid 7) is killed by signal: Killed.",
-            "--workers: a process that decodes images",
-        ),
-        ("CUDA out of memory. Tried to allocate 9 GiB", r"^out of memory \(CUDA"),
-    ],
-)
-def test_what_fails_beside_the_files_is_not_blamed_on_them(reason, told, root):
-    def load(*_):
-        raise RuntimeError(reason)
-        yield
-
-    decoder = Decoder(root, 32, 40, load, (0.5,) * 3, (0.5,) * 3, 1)
-    images = FolderImages(["train/ant/ant 00.png"], torch.zeros(1, dtype=torch.long), decoder, "cpu")
-    with pytest.raises(UserError, match=told):
-        next(images.batches(1))
 
 
 def test_holdout_splits_every_class(root, tmp_path):
