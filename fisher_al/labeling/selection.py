@@ -8,13 +8,13 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.head import calibrated, cross_fitted, fit_head
+from fisher_al.labeling.near_duplicates import without_near_duplicates
 from fisher_al.method.acquisition import standardise
 from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import PredictionUncertainty, RandomPicks
@@ -28,9 +28,6 @@ from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
 
 ON_FEATURES = tuple(methods_on_features())
-
-# Picks that are compared with one another at a time.
-PICKS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,10 @@ class Knowledge:
     def features_of(self, rows: Tensor) -> np.ndarray:
         """Features (n, width) in memory."""
         return np.ascontiguousarray(self.rows[rows.numpy()])
+
+    def features_of_pool(self, positions: Tensor) -> Tensor:
+        """The same of pool images (n,)."""
+        return torch.from_numpy(self.features_of(self.pool[positions]))
 
 
 @dataclass(frozen=True)
@@ -164,10 +165,13 @@ def _pick_by(
     unavailable = torch.cat([known.labeled, known.left_out, taken])
     left = len(known.pool) - len(unavailable)
     count, more = strategy.budget, 0
+    earlier = torch.cat([known.labeled, taken])
     ask = _asker(known, fitted, strategy, deeper, unavailable)
     while True:
         picks = ask(count)
-        kept = _without_near_duplicates(known, torch.cat([known.labeled, taken]), picks.positions, strategy)
+        kept = without_near_duplicates(
+            known.features_of_pool, earlier, picks.positions, strategy.near_duplicate, strategy.budget
+        )
         if len(kept) >= strategy.budget or count == left:
             break
         more = max(2 * more, 2 * (strategy.budget - len(kept)))  # of a burst, the next are alike as well
@@ -226,7 +230,7 @@ def told_of(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
     if fitted.told is None or len(picks.positions) == 0:
         return None
     with torch.inference_mode():
-        return fitted.told(torch.from_numpy(known.features_of(known.pool[picks.positions]))).softmax(1)
+        return fitted.told(known.features_of_pool(picks.positions)).softmax(1)
 
 
 def _most_similar(known: Knowledge, positions: Tensor) -> Tensor:
@@ -265,37 +269,6 @@ def _iteration(known: Knowledge, fitted: Fitted, strategy: Strategy) -> tuple[It
     )
     trained = None if strategy.hold_validation else known.validation_labels
     return replace(iteration, trained_validation_labels=trained), matchable
-
-
-def _without_near_duplicates(
-    known: Knowledge, earlier: Tensor, positions: Tensor, strategy: Strategy
-) -> Tensor:
-    """Which of the picks (n,) are no near-duplicate of an `earlier` image, or of an earlier pick; where there
-    are many, at least the budget of them."""
-    if strategy.near_duplicate >= 1:
-        return torch.arange(len(positions))
-
-    def directions(some: Tensor) -> Tensor:
-        return F.normalize(torch.from_numpy(known.features_of(known.pool[some])), dim=1)
-
-    def are_new(images: Tensor, others: Tensor) -> Tensor:
-        return (images @ others.T <= strategy.near_duplicate).all(1)
-
-    before, kept = directions(earlier), positions[:0]
-    for block in torch.arange(len(positions)).split(PICKS_AT_ONCE):
-        picked = directions(positions[block])
-        is_new = are_new(picked, directions(positions[kept]))
-        for others in before.split(ROWS_AT_ONCE):
-            is_new &= are_new(picked, others)
-        similar = picked @ picked.T > strategy.near_duplicate
-        of_block: list[int] = []
-        for i in is_new.nonzero().squeeze(1).tolist():
-            if not similar[i, of_block].any():
-                of_block.append(i)
-        kept = torch.cat([kept, block[of_block]])
-        if len(kept) >= strategy.budget:
-            break
-    return kept
 
 
 def classes_in_blocks(head: LinearHead, images: Features) -> tuple[Tensor, Tensor]:
