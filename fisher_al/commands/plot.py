@@ -149,7 +149,7 @@ def _compare(curves: Sequence[Curve], options: PlotOptions, metric: str) -> None
     reference = named[0] if named else _default_reference(curves)
     accuracy = options.accuracy or default_accuracy(reference)
     print(f"\narea under the curve (mean accuracy over the labels, %), against {reference.chain.curve_name};")
-    print(f"labels saved on the way to {accuracy:g}%, in the runs that both have; [95% interval, bootstrap]")
+    print(f"labels saved on the way to {accuracy:g}%, in the runs that both have; [95% interval]")
     table = comparison_table(curves, reference, accuracy)
     print(tabulate(table, headers=COMPARISON_HEADER, disable_numparse=True))
     if options.compare_paper:

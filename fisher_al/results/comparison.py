@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.integrate import trapezoid
-from scipy.stats import bootstrap, rankdata
+from scipy.stats import rankdata, sem, t
 
 from fisher_al.results.curves import Curve
 from fisher_al.results.published import published_mean
 
-CONFIDENCE, RESAMPLES = 0.95, 9999
+CONFIDENCE = 0.95
 
 
 def labels_to_reach(curve: Curve, accuracy: float) -> float:
@@ -62,12 +62,20 @@ def areas(curve: Curve) -> np.ndarray:
 
 
 def mean_ranks(curves: Sequence[Curve]) -> np.ndarray:
-    """Mean rank of each curve among `curves` (1 is best) over the iterations and runs that all have."""
+    """Mean rank of each curve among `curves` (1 is best) over the iterations and runs that all have.
+
+    NaN where they have none, or other budgets.
+    """
     values = np.stack([curve.values for curve in _paired(*curves)])
     complete = np.isfinite(values).all(0)
-    if not complete.any():
+    if not complete.any() or not _have_one_budget(curves):
         return np.full(len(curves), np.nan)
     return rankdata(-values[:, complete], axis=0).mean(1)
+
+
+def _have_one_budget(curves: Sequence[Curve]) -> bool:
+    """Whether the curves lie over the same labels; one that asks for none is the same over any."""
+    return len({curve.chain.budget for curve in curves} - {0}) < 2
 
 
 def _common_runs(curves: Sequence[Curve]) -> list[str]:
@@ -77,12 +85,11 @@ def _common_runs(curves: Sequence[Curve]) -> list[str]:
 def area_difference(curve: Curve, reference: Curve) -> tuple[float, float, float]:
     """Mean difference of the areas over the runs that both have, and its 95% confidence interval.
 
-    Runs are paired (same pool, same initial weights) and resampled together (percentile bootstrap, Efron).
-    The interval is NaN with fewer than three pairs, of which a bootstrap would tell next to nothing. All are
+    Runs are paired: same pool, same initial weights. The interval is Student's, and NaN of one pair. All are
     NaN where the curves have other budgets, and so lie over other labels.
     """
     curve, reference = _paired(curve, reference)
-    if curve.chain.budget and reference.chain.budget and curve.chain.budget != reference.chain.budget:
+    if not _have_one_budget([curve, reference]):
         return (float("nan"),) * 3
     differences = areas(curve) - areas(reference)
     differences = differences[np.isfinite(differences)]
@@ -92,7 +99,7 @@ def area_difference(curve: Curve, reference: Curve) -> tuple[float, float, float
 
 
 def area_interval(curve: Curve) -> tuple[float, float, float]:
-    """Mean area over the complete runs and its 95% confidence interval (percentile bootstrap)."""
+    """Mean area over the complete runs and its 95% confidence interval (Student's)."""
     complete = areas(curve)[np.isfinite(areas(curve))]
     if not len(complete):
         return (float("nan"),) * 3
@@ -100,19 +107,10 @@ def area_interval(curve: Curve) -> tuple[float, float, float]:
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
-    if len(values) < 3:
+    if len(values) < 2:
         return float("nan"), float("nan")
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    margin = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values)
+    return float(values.mean() - margin), float(values.mean() + margin)
 
 
 COMPARISON_HEADER = ("method", "area [95%]", "mean rank", "area - reference [95%]", "labels saved")
