@@ -78,9 +78,7 @@ class Candidate(KernelMethod):
     def name(self) -> str:
         return self.token_name
 
-    @property
-    def sub(self) -> str:
-        return self.token_name
+    sub = name
 
     def describe(self, iteration: Iteration, member: int) -> DescriptorBlocks:
         network, images = iteration.network_to_describe(member), iteration.validation

@@ -32,10 +32,10 @@ from mnist.experiment import MNIST
 ROOT = Path(__file__).parents[1]
 
 
-def chain_in(folder, run, method, seed):
-    """A chain at imbalance ratio 1 whose draws come from `seed`."""
+def chain_in(folder, run, method):
+    """A chain at imbalance ratio 1."""
     layout = Layout(folder, f"run{run}", 1.0)
-    return Chain.by_protocol(MNIST, layout, parse_method(method, MNIST), gen_batch_size=256, seed=seed)
+    return Chain.by_protocol(MNIST, layout, parse_method(method, MNIST), gen_batch_size=256)
 
 
 def first_accuracies(source, folder, run, method, draws):
@@ -43,7 +43,7 @@ def first_accuracies(source, folder, run, method, draws):
     origin = Layout(source, f"run{run}", 1.0).initial_checkpoint(0)
     if not origin.is_file():
         raise UserError(f"{origin}: not found; run run.py --initial -ir 1 --unsupervised 1 first")
-    chain = chain_in(folder, run, method, 0)
+    chain = chain_in(folder, run, method)
     for path in (chain.layout.initial_checkpoint(0), chain.descriptor_files[0]):
         path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(origin, chain.layout.initial_checkpoint(0))
@@ -75,7 +75,7 @@ def main(arguments):
             for run in range(args.runs):
                 runs.append(first_accuracies(source, folder, run, method, args.draws))
                 bar.update()
-            published = float(published_mean(chain_in(folder, 0, method, 0))[0])
+            published = float(published_mean(chain_in(folder, 0, method))[0])
             rows.append([method, np.size(runs), np.mean(runs), np.std(runs, ddof=1), published])
             results[method] = {"accuracies of each run": runs, "published": published}
     print(tabulate(rows, ["method", "draws", "mean", "std", "published"], floatfmt=".1f"))

@@ -43,10 +43,7 @@ def make_pool(folder, images):
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((CLASSES, 512)).astype(np.float32)
     pixels = Image.fromarray(generator.integers(0, 255, (32, 32, 3), np.uint8))
-    weights = folder / "weights.pt"
-    torch.manual_seed(0)
-    torch.save(torchvision.models.resnet18().state_dict(), weights)
-    backbone = load_backbone("resnet18", weights)
+    backbone = load_untrained(folder)
     reading = Reading(backbone, "dali", 2, "cpu", 1, folder / "features", {})
     rows = {"pool": [], "known": []}
     with open_cache(reading.cache, reading.identity, backbone.width) as cache:
@@ -109,9 +106,9 @@ def peak_of(pid):
 def measure_embedding(images=768):
     """Images a second of the whole embedding of photographs, and of the network alone."""
     generator = np.random.default_rng(0)
-    backbone = load_untrained()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        backbone = load_untrained(folder)
         for number in range(images):
             coarse = Image.fromarray(generator.integers(0, 255, (12, 16, 3), np.uint8))
             coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number:04}.jpg", quality=90)
@@ -128,12 +125,11 @@ def measure_embedding(images=768):
     return {"images/s": round(whole, 1), "network alone": round(alone, 1), "share": round(whole / alone, 3)}
 
 
-def load_untrained():
-    """A ResNet-18 with random weights."""
+def load_untrained(folder):
+    """A ResNet-18 with random weights, which `weights.pt` keeps."""
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(torchvision.models.resnet18().state_dict(), Path(folder) / "weights.pt")
-        return load_backbone("resnet18", Path(folder) / "weights.pt")
+    torch.save(torchvision.models.resnet18().state_dict(), folder / "weights.pt")
+    return load_backbone("resnet18", folder / "weights.pt")
 
 
 def main(arguments):

@@ -14,13 +14,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from machine import description
+from machine import description, seconds_of
 from tqdm import tqdm
 
 from fisher_al.chain import Chain
@@ -73,17 +71,16 @@ def rare_in(chain: Chain) -> dict[str, list[float]]:
     return {PICKED: np.round(picked, 4).tolist(), RECALL: np.round(recall, 4).tolist()}
 
 
-def seconds_of(chain: Chain) -> float:
+def selection_seconds(chain: Chain) -> float:
     """Median time of a selection, from the network to the picks."""
     batch = min(TIMED_AFTER, chain.iterations_done)
     iteration, method = chain.iteration(batch), chain.method
     labeled = load_labeled(chain, batch, len(iteration.pool))
-    times = []
-    for _ in range(REPEATS):
-        start = perf_counter()
+
+    def select() -> None:
         method.pick(iteration, labeled, descriptors_of(method, iteration, in_memory=True))
-        times.append(perf_counter() - start)
-    return round(median(times), 4)
+
+    return round(seconds_of(select, REPEATS), 4)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def main(arguments):
         raise UserError(f"{options.data}: times of another machine, and a method that has none; leave it out")
     for chain in tqdm(chains, unit="chain"):
         if chain.curve_name not in found:
-            found[chain.curve_name] = {"seconds": seconds_of(chain), "runs": {}}
+            found[chain.curve_name] = {"seconds": selection_seconds(chain), "runs": {}}
         found[chain.curve_name]["runs"][chain.layout.run] = rare_in(chain)
     folder = options.out or options.data_folder(experiment.name) / "figures"
     path = folder / f"{experiment.name.lower()}-{options.figure or 'chains'}_rare.json"

@@ -12,6 +12,7 @@ from fisher_al.method.base import Method
 from fisher_al.method.network import TappedNetwork
 from fisher_al.method.registry import METHODS
 from fisher_al.training.schedule import Schedule
+from fisher_al.training.steps import autocast_type
 
 # Which epoch of an iteration the next one starts from.
 KEPT_EPOCHS = ("best", "validation", "last")
@@ -102,6 +103,13 @@ class Experiment:
     @property
     def num_classes(self) -> int:
         return self.source.num_classes
+
+    def step_settings(self, device: str) -> dict[str, Any]:
+        """How `fit` takes its steps on the device."""
+        return {
+            "autocast": autocast_type(device) if self.autocast else None,
+            "replay": self.replays_steps,
+        }
 
 
 def parse_method(token: str, experiment: Experiment) -> Method:

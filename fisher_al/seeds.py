@@ -11,6 +11,6 @@ def derive_seed(*purpose: int | float | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def derive_generator(*purpose: int | float | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator on `device`, seeded by `derive_seed(*purpose)`."""
-    return torch.Generator(device).manual_seed(derive_seed(*purpose))
+def derive_generator(*purpose: int | float | str) -> torch.Generator:
+    """Return a generator on the CPU, seeded by `derive_seed(*purpose)`."""
+    return torch.Generator().manual_seed(derive_seed(*purpose))

@@ -1,33 +1,14 @@
 """The MNIST protocol of the paper, the same for Fashion-MNIST, and one sized for scikit-learn's digits."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from fisher_al.commands.scripts import Datasets
-from fisher_al.data.in_memory import MemorySource, RawSplits
+from fisher_al.data.in_memory import MemorySource
 from fisher_al.experiment import Experiment, PaperFigure
 from fisher_al.training.schedule import Schedule
+from mnist.custom_datasets.digits import read_digits
+from mnist.custom_datasets.mnist import read_fashion_mnist, read_mnist
 from mnist.custom_models.lenet import LeNet
-
-
-# Readers are needed once per dataset, and what they import takes seconds.
-def _read_mnist(folder: Path) -> RawSplits:
-    from mnist.custom_datasets.mnist import read_mnist
-
-    return read_mnist(folder)
-
-
-def _read_fashion_mnist(folder: Path) -> RawSplits:
-    from mnist.custom_datasets.mnist import read_fashion_mnist
-
-    return read_fashion_mnist(folder)
-
-
-def _read_digits(folder: Path) -> RawSplits:
-    from mnist.custom_datasets.digits import read_digits
-
-    return read_digits(folder)
-
 
 # The curves of the paper's MNIST figures (a) and, beside VAAL's, (b).
 COMPARED = (
@@ -48,7 +29,7 @@ LATER = PaperFigure(
 
 IMAGES = MemorySource(
     name="MNIST",
-    read=_read_mnist,
+    read=read_mnist,
     num_classes=10,
     image_shape=(28, 28),
     mean=0.1307,
@@ -96,7 +77,7 @@ MNIST = Experiment(
 
 DIGITS = replace(
     MNIST,
-    source=replace(IMAGES, name="DIGITS", read=_read_digits, validation_per_class=30, pool_size=1_000),
+    source=replace(IMAGES, name="DIGITS", read=read_digits, validation_per_class=30, pool_size=1_000),
     iterations=5,
     budget=20,
     runs=3,
@@ -108,7 +89,7 @@ DIGITS = replace(
 
 # Unchanged down to the mean and deviation of the inputs.
 FASHION_MNIST = replace(
-    MNIST, source=replace(IMAGES, name="FashionMNIST", read=_read_fashion_mnist), figures={"later": LATER}
+    MNIST, source=replace(IMAGES, name="FashionMNIST", read=read_fashion_mnist), figures={"later": LATER}
 )
 
 DATASETS = Datasets({"MNIST": MNIST, "FashionMNIST": FASHION_MNIST, "DIGITS": DIGITS})

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -78,14 +79,29 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def require_one_line(outcome: Outcome, pattern: str = "") -> None:
+    """Assert that a script refused with one line, which matches, and exit code 2."""
+    assert outcome.code == 2, outcome.err
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert re.search(pattern, outcome.err), outcome.err
+
+
 def refused(folder: Path, pattern: str, script: str, *arguments: object) -> None:
     """Assert that the script refuses with one line that matches, and changes nothing."""
     before = snapshot(folder)
-    outcome = call(script, *arguments)
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
-    assert re.search(pattern, outcome.err), outcome.err
+    require_one_line(call(script, *arguments), pattern)
     assert snapshot(folder) == before
+
+
+class Payload:
+    """Unpickling this makes a folder, as proof that code ran."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -4,7 +4,6 @@ All take a campaign with its initial models made, and a generator of random numb
 They end with `require_survival`.
 """
 
-import os
 import pickle
 import random
 import re
@@ -13,22 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from campaigns import INITIAL, ITERATIONS, METHODS, Campaign, require_refusal, some_iterations
-from conftest import call
+from conftest import Payload, call
 
 from fisher_al.experiment import parse_method
 from fisher_al.files.storage import save_tensors
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS
-
-
-class Payload:
-    """Unpickling this makes a folder, as proof that code ran."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def checkpoint_cut(campaign: Campaign, rng: random.Random) -> None:

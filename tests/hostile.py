@@ -11,7 +11,7 @@ import os
 import signal
 from pathlib import Path
 
-from conftest import snapshot
+from conftest import require_one_line, snapshot
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import StopTest, UnsatisfiedAssumption
@@ -98,12 +98,6 @@ def require_line_or_result(outcome):
     """Assert that a script did its work, or refused with one line."""
     if outcome.code != 0:
         require_one_line(outcome)
-
-
-def require_one_line(outcome):
-    assert outcome.code == 2, outcome.err
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1, outcome.err
 
 
 def mutated(content: bytes, draw) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from conftest import Outcome, call_main, read_csv
+from conftest import Outcome, call_main, read_csv, require_one_line
 from PIL import Image
 
 from fisher_al.commands.main import dispatch
@@ -124,8 +124,6 @@ def answer(folder: Path, out: str = "round1") -> Path:
 
 def require_refusal(outcome, *told: str) -> None:
     """Assert one line that tells this, and exit code 2."""
-    assert outcome.code == 2, outcome.out
-    assert outcome.err.startswith("error: ")
-    assert outcome.err.count("\n") == 1, outcome.err
+    require_one_line(outcome)
     for part in told:
         assert part in outcome.err

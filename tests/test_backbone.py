@@ -1,10 +1,9 @@
 """Which networks make features, and what is told of those that cannot."""
 
-import os
-
 import pytest
 import torch
 import torchvision
+from conftest import Payload
 from rounds import CROP, save_weights
 
 from fisher_al.errors import UserError
@@ -40,21 +39,11 @@ def test_a_network_that_looks_at_versions_of_its_layers_can_be_loaded(tmp_path):
     assert load_backbone("mnasnet0_5", tmp_path / "weights.pt", CROP).width == 1280
 
 
-class Trap:
-    """Says so in a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 def test_downloaded_weights_are_not_unpickled(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     address = torchvision.models.get_model_weights("resnet18").DEFAULT.url
-    torch.save(Trap(tmp_path / "sprung"), tmp_path / "checkpoints" / address.rpartition("/")[2])
+    torch.save(Payload(tmp_path / "sprung"), tmp_path / "checkpoints" / address.rpartition("/")[2])
     with pytest.raises(UserError, match=r"resnet18-.*broken; delete it"):
         load_backbone("resnet18", None)
     assert not (tmp_path / "sprung").exists()

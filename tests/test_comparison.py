@@ -91,7 +91,7 @@ def test_paired_difference_is_of_the_common_runs():
     assert np.isnan([low, high]).all()  # one pair has no interval
 
 
-@pytest.mark.parametrize("runs", (2, 5, 10))
+@pytest.mark.parametrize("runs", [2, 5, 10])
 def test_interval_is_that_of_a_paired_t_test(runs):
     ours, other = 50 + np.random.default_rng(3).standard_normal((2, runs, 1))
     expected = ttest_rel(ours[:, 0], other[:, 0]).confidence_interval(0.95)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, call, call_main, snapshot
+from conftest import ROOT, call, call_main, require_one_line, snapshot
 from folders import folder_experiment, load_prepared, make_folder
 
 import vaal.run
@@ -54,8 +54,7 @@ def folder(tmp_path_factory):
 def error(main, folder, *arguments):
     """The one line with which a script's `main` refuses the arguments."""
     outcome = call_main(main, "--datadir", folder, "--imagenetdir", folder / "pets", *arguments)
-    assert outcome.code == 2
-    assert outcome.err.count("\n") == 1
+    require_one_line(outcome)
     return outcome.err
 
 

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from conftest import Payload
 
 from fisher_al.errors import UserError
 from fisher_al.files.storage import (
@@ -18,16 +19,6 @@ from fisher_al.files.storage import (
     save_indices,
     save_tensors,
 )
-
-
-class Payload:
-    """Unpickling this makes a folder, as proof that code ran."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -214,7 +214,7 @@ def test_evaluate_and_predict_do_not_depend_on_batch_size(network):
     predictions = predict(network, images, 37)
     assert torch.equal(predict(network, images, 5), predictions)
     expected = 100 * (predictions == images.labels).float().mean().item()
-    assert evaluate(network, images, classification, 5) == pytest.approx(expected)
+    assert evaluate(network, images, 5) == pytest.approx(expected)
 
 
 def test_rotation_shows_all_four_copies():

@@ -1,11 +1,12 @@
 """VAAL's scripts end to end on the digits, resumed, refused, and its curve beside the others'."""
 
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from conftest import call, call_main, read_csv, snapshot
+from conftest import call, call_main, read_csv, require_one_line, snapshot
 
 import vaal.main
 import vaal.results
@@ -96,10 +97,7 @@ def test_the_curve_is_shown_beside_others(folder, finished):
 
 def refused(main, pattern, folder, *arguments):
     before = snapshot(folder)
-    outcome = call_main(main, *options(folder, *arguments))
-    assert outcome.code == 2
-    assert pattern in outcome.err
-    assert len(outcome.err.splitlines()) == 1
+    require_one_line(call_main(main, *options(folder, *arguments)), re.escape(pattern))
     assert snapshot(folder) == before
 
 

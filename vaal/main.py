@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fisher_al.commands.scripts import announce, parse, run_script
-from fisher_al.commands.stages import IterationOptions, alone, iteration_chain, print_accuracies, progress_bar
-from fisher_al.distributed import main_first
+from fisher_al.commands.scripts import parse, run_script
+from fisher_al.commands.stages import (
+    IterationOptions,
+    alone,
+    iteration_chain,
+    prepare_iteration,
+    print_accuracies,
+    progress_bar,
+)
 from fisher_al.experiment import parse_method
 from fisher_al.files.run_log import MAIN_DESCR
-from fisher_al.training.checkpoints import require_settings
 from vaal.chain import VaalChain, pool_images, require_one_process, run_round
 from vaal.options import ProtocolOptions, choose_datasets
 
@@ -31,12 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     chain = iteration_chain(experiment, options, parse_method("vaal", experiment))
     chain = VaalChain(**vars(chain), protocol=options.protocol(options.dataset))
-    announce(chain.device)
-    # what is missing, or of another seed, is told before anything is written
-    chain.load_model(options.batch, 0)
-    require_settings(chain.model_path(options.batch, 0), {"seed": options.seed}, "run it again")
-    with main_first():
-        experiment.source.prepare_pool(chain.layout, options.seed)
+    prepare_iteration(chain, options.batch)
     images = pool_images(chain)
     with (
         alone(chain.log, chain.files, MAIN_DESCR, member=0, **chain.log_facts(options.batch)) as note,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -35,4 +34,4 @@ def dispatch(arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Entry point of the installed command."""
-    run_script(dispatch, sys.argv[1:])
+    run_script(dispatch)

@@ -5,7 +5,6 @@ A script's options are a class that inherits its groups.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from fisher_al.commands.parsing import (
 from fisher_al.data.loaders import LOADERS
 from fisher_al.experiment import KEPT_EPOCHS, Variant
 from fisher_al.training.schedule import Schedule
-
-HIDDEN = {"help": argparse.SUPPRESS}
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ class VariantOptions:
     """departures from the paper's protocol, whose chains have a folder of their own in the run's"""
 
     validation_images: int | None = option(
-        *("--validation-images",),
+        "--validation-images",
         type=count,
         help="validation images of each class that methods have (default: all)",
     )
@@ -212,7 +209,7 @@ class PlanOptions:
     """plan"""
 
     jobs: int | None = option(
-        *("--jobs",),
+        "--jobs",
         type=count,
         help="chains to run side by side, on one GPU too (default: 1; mnist/run.py on a CPU, but for DIGITS: "
         "one per core)",
@@ -227,7 +224,7 @@ class ClusterOptions:
     """several processes or machines"""
 
     nproc: int = option(
-        *("--nproc",),
+        "--nproc",
         type=worker_count,
         default=1,
         help="processes, each with its own GPU, that share the images of one chain after another",

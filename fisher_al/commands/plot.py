@@ -57,7 +57,7 @@ class PlotOptions(DrawingOptions, MetricOptions, CampaignOptions):
         "--accuracy", type=percentage, help="compare the labels to here (default: the reference's best)"
     )
     data: tuple[Path, ...] | None = option(
-        *("--data",),
+        "--data",
         type=Path,
         nargs="+",
         help="draw this JSON of an earlier run_plot.py, not the runs; of several files, say of several "
@@ -82,8 +82,11 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     if options.compare_paper and len(by_metric) > 1:
         raise UserError("--compare-paper: not with several accuracies side by side; name one --metric")
     every = [curve for curves in by_metric.values() for curve in curves]
-    if options.reference:
-        _find(every, options.reference, "--reference")
+    names = list(dict.fromkeys(curve.chain.curve_name for curve in every))
+    if options.reference and options.reference not in names:
+        raise UserError(
+            f"--reference {options.reference}: not among the curves, which are {', '.join(names)}"
+        )
     folder = options.out or options.data_folder(experiment.name) / "figures"
     is_copy = options.data is not None and len(options.data) == len(by_metric)
     ratios = _ratios(curve.chain for curve in every)
@@ -163,13 +166,6 @@ def print_paper_differences(curves: Sequence[Curve], metric: str) -> None:
     print(f"\n{ours} minus {theirs}, percentage points (* more than two of its standard errors)")
     headers = [name for name in results_header(curves) if name != "runs"]
     print(tabulate(paper_differences(curves), headers=headers, disable_numparse=True))
-
-
-def _find(curves: Sequence[Curve], name: str, flag: str) -> Curve:
-    named = {curve.chain.curve_name: curve for curve in curves}
-    if name not in named:
-        raise UserError(f"{flag} {name}: not among the curves, which are {', '.join(named)}")
-    return named[name]
 
 
 def _default_reference(curves: Sequence[Curve]) -> Curve:

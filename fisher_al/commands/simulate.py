@@ -126,13 +126,7 @@ def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
         raise UserError(
             f"--test {options.test}: class '{unknown[0]}' is none of the oracle's or validation's"
         )
-    joined = replace(
-        catalogue,
-        pool=[key for key in catalogue.pool if key not in test],
-        labels={key: label for key, label in catalogue.labels.items() if key not in test},
-        left_out=[key for key in catalogue.left_out if key not in test],
-        validation={**catalogue.validation, **test},
-    )
+    joined = replace(catalogue.without(test), validation={**catalogue.validation, **test})
     return joined, frozenset(test)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from tqdm import tqdm
 
 from fisher_al.chain import Chain
 from fisher_al.commands.options import (
-    HIDDEN,
     BudgetOptions,
     ComputeOptions,
     DescribeOptions,
@@ -122,7 +122,7 @@ def gen_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         StageOptions,
         datasets,
         arguments,
-        changes=dict.fromkeys(("epochs", "lr", "batch_size"), HIDDEN),
+        changes={name: {"help": SUPPRESS} for name in ("epochs", "lr", "batch_size")},
     )
     chain = _chain(experiment, options)
     where = {"batch": options.batch, "member": options.ensemble_index}
@@ -213,14 +213,18 @@ def _chain(experiment: Experiment, options: StageOptions, **changes: Any) -> Cha
         **changes,
     )
     chain.require_fair_tests()
+    prepare_iteration(chain, options.batch, options.ensemble_index)
+    return chain
+
+
+def prepare_iteration(chain: Chain, batch: int, member: int = 0) -> None:
+    """See that the model to start from is there, and make the pool if it is missing."""
     announce(chain.device)
     # what is missing, or of another seed, is told before anything is written
-    chain.load_model(options.batch, options.ensemble_index)
-    model = chain.model_path(options.batch, options.ensemble_index)
-    require_settings(model, {"seed": options.seed}, "run it again")
+    chain.load_model(batch, member)
+    require_settings(chain.model_path(batch, member), {"seed": chain.seed}, "run it again")
     with main_first():
-        experiment.source.prepare_pool(chain.layout, options.seed)
-    return chain
+        chain.experiment.source.prepare_pool(chain.layout, chain.seed)
 
 
 def iteration_chain(

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from fisher_al.data.images import Images
 
+# Rows that are computed with at once.
+ROWS_AT_ONCE = 8192
+
 
 class Features(Images):
     """Rows of a matrix, read where they are used and served like `Images`, but for `subset` and `with_more`.

@@ -92,9 +92,6 @@ class FolderSource(ImageSource):
     def pool_path(self, layout: Layout) -> Path:
         return layout.pool_list()
 
-    def check(self, path: Path) -> None:
-        read_list(path, self.num_classes)
-
     def count(self, path: Path) -> int:
         return len(read_list(path, self.num_classes)[1])
 

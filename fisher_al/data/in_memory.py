@@ -69,9 +69,6 @@ class MemorySource(ImageSource):
     def pool_path(self, layout: Layout) -> Path:
         return layout.pool()
 
-    def check(self, path: Path) -> None:
-        self.load_split(path)
-
     def count(self, path: Path) -> int:
         return len(self.load_split(path, mmap=True)[1])
 

@@ -71,12 +71,8 @@ class ImageSource(ABC):
         """The file of a run's pool."""
 
     @abstractmethod
-    def check(self, path: Path) -> None:
-        """Raise UserError if the file of a split or pool is broken."""
-
-    @abstractmethod
     def count(self, path: Path) -> int:
-        """Number of images in the file of a split or pool."""
+        """Number of images in the file of a split or pool; UserError if it is broken."""
 
     @abstractmethod
     def load(self, layout: Layout, device: str) -> Data:

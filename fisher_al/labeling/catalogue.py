@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,16 @@ class Catalogue:
         """Absolute path of every image of `images`."""
         return [os.path.abspath(self.root / key) for key in self.images]
 
+    def without(self, keys: Collection[str]) -> Catalogue:
+        """The same without some images."""
+        return replace(
+            self,
+            pool=[key for key in self.pool if key not in keys],
+            labels={key: label for key, label in self.labels.items() if key not in keys},
+            left_out=[key for key in self.left_out if key not in keys],
+            validation={key: label for key, label in self.validation.items() if key not in keys},
+        )
+
 
 def read_catalogue(pool: Path, validation: Path, labels: Sequence[Path]) -> Catalogue:
     """Find the pool's images, and read the labels.
@@ -89,28 +99,18 @@ def without_unreadable(catalogue: Catalogue, reasons: Mapping[str, str]) -> Cata
         return catalogue
     paths = zip(catalogue.images, catalogue.paths(), strict=True)
     broken = {key: reasons[path] for key, path in paths if path in reasons}
-    validation = {key: label for key, label in catalogue.validation.items() if key not in broken}
-    for label in sorted(set(catalogue.validation.values()) - set(validation.values())):
+    readable = catalogue.without(broken)
+    for label in sorted(set(catalogue.validation.values()) - set(readable.validation.values())):
         key = next(key for key, other in catalogue.validation.items() if other == label)
         raise UserError(
             f"class '{label}': none of its validation images can be read, the first is {key} "
             f"({broken[key]}); give one that can be"
         )
-    pool = [key for key in catalogue.pool if key not in broken]
-    if not pool:
+    if not readable.pool:
         raise UserError(
             f"{catalogue.root}: none of its images can be read, the first is {next(iter(broken))}"
         )
-    return Catalogue(
-        root=catalogue.root,
-        classes=catalogue.classes,
-        pool=pool,
-        labels={key: label for key, label in catalogue.labels.items() if key not in broken},
-        left_out=[key for key in catalogue.left_out if key not in broken],
-        validation=validation,
-        passed_over={**catalogue.passed_over, **broken},
-        shared=catalogue.shared,
-    )
+    return replace(readable, passed_over={**catalogue.passed_over, **broken})
 
 
 def knowledge(catalogue: Catalogue, rows: Mapping[str, int], features: np.ndarray) -> Knowledge:

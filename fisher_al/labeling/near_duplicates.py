@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fisher_al.method.question import ROWS_AT_ONCE
+from fisher_al.data.features import ROWS_AT_ONCE
 
 # Picks that are compared with one another at a time.
 PICKS_AT_ONCE = 1024

@@ -155,10 +155,8 @@ document.addEventListener("click", (event) => {
   if (event.detail > 0 && event.target !== search) document.activeElement.blur();
 });
 search.addEventListener("input", draw);
-for (const [id, action] of Object.entries({ accept, undo, download })) byId(id).onclick = action;
-byId("skip").onclick = () => setLabel(SKIP);
-byId("previous").onclick = () => moveBy(-1);
-byId("next").onclick = () => moveBy(1);
+const BUTTONS = { accept, undo, download, skip: COMMANDS.s, previous: COMMANDS.ArrowLeft, next: COMMANDS.ArrowRight };
+for (const [id, action] of Object.entries(BUTTONS)) byId(id).onclick = action;
 byId("add").onclick = () => choose(search.value.trim(), true);
 byId("class-filter").onclick = () => show("all");
 for (const button of document.querySelectorAll("[data-filter]")) {

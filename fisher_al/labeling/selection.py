@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fisher_al.data.features import Features
+from fisher_al.data.features import ROWS_AT_ONCE, Features
 from fisher_al.errors import UserError
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.head import calibrated, cross_fitted, fit_head
@@ -22,7 +22,7 @@ from fisher_al.method.fisher_kernel import FeatureSimilarity, KernelMethod
 from fisher_al.method.linear_head import LinearHead, no_head
 from fisher_al.method.pick import WITHOUT_CLASSIFIER
 from fisher_al.method.predictions import misclassified_validation
-from fisher_al.method.question import ROWS_AT_ONCE, descriptors_of, methods_on_features, question_on_features
+from fisher_al.method.question import descriptors_of, methods_on_features, question_on_features
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed

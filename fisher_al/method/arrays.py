@@ -10,9 +10,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from fisher_al.data.features import ROWS_AT_ONCE
 from fisher_al.errors import UserError
 from fisher_al.method.linear_head import LinearHead, linear_head
-from fisher_al.method.question import ROWS_AT_ONCE
 
 
 def feature_rows(name: str, values: ArrayLike) -> np.ndarray:
@@ -33,16 +33,16 @@ def feature_rows(name: str, values: ArrayLike) -> np.ndarray:
     return rows
 
 
-def row_indices(name: str, values: ArrayLike, size: int) -> Tensor:
-    """Indices (n,) of some of `size` rows.
+def row_indices(labeled: ArrayLike | None, size: int) -> Tensor:
+    """Indices (n,) of those of `size` rows that are labeled.
 
     Raises: UserError if they are not that.
     """
-    indices = np.asarray(values)
+    indices = np.asarray(() if labeled is None else labeled)
     if indices.ndim != 1 or (len(indices) and indices.dtype.kind not in "iu"):
-        raise UserError(f"{name}: {indices.dtype} {indices.shape}, but row indices (n,) are wanted")
+        raise UserError(f"labeled: {indices.dtype} {indices.shape}, but row indices (n,) are wanted")
     for index in indices[(indices < 0) | (indices >= size)][:1]:
-        raise UserError(f"{name}: {index} is no row of {size}, which count from 0")
+        raise UserError(f"labeled: {index} is no row of {size}, which count from 0")
     return torch.from_numpy(indices.astype(np.int64))
 
 

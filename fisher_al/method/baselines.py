@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from math import log
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -93,13 +93,15 @@ class Entropy(PredictionUncertainty):
         return torch.special.entr(probabilities).sum(1) / log(2)
 
 
-# Picks (budget,) by features (N, L), from those and (labeled, available, budget, seed).
-Choose = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
-
-
 class FeatureBaseline(Method):
-    """A method of scikit-activeml's on the features z of the pool."""
+    """A method of scikit-activeml's on the features z of the pool.
 
+    choose : name of its function in `skactiveml`. by_softmax : whether that takes the softmax of the pool
+    images, in place of which of them are labeled.
+    """
+
+    choose: ClassVar[str]
+    by_softmax: ClassVar[bool] = False
     has_scales = True
     extension = True
 
@@ -115,14 +117,13 @@ class FeatureBaseline(Method):
         return (len(iteration.pool), self.length, 2), None
 
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
-        features = descriptors.pool[0][:][..., 0].float()
-        available = unlabeled_indices(labeled, len(iteration.pool))
-        choose, seed = self.chooser(iteration), iteration.seed_of("picks")
-        return decided_by_main(lambda: choose(features, labeled, available, iteration.budget, seed))
+        from fisher_al.method import skactiveml  # slow to import, and rarely wanted
 
-    @abstractmethod
-    def chooser(self, iteration: Iteration) -> Choose:
-        """What picks; it is imported here, which is slow and rarely wanted."""
+        features = descriptors.pool[0][:][..., 0].float()
+        other = _softmax(iteration) if self.by_softmax else labeled
+        available = unlabeled_indices(labeled, len(iteration.pool))
+        choose, seed = getattr(skactiveml, self.choose), iteration.seed_of("picks")
+        return decided_by_main(lambda: choose(features, other, available, iteration.budget, seed))
 
 
 class CoreSet(FeatureBaseline):
@@ -132,11 +133,7 @@ class CoreSet(FeatureBaseline):
     notation, formula = "core-set", "farthest-first in features z (arXiv:1708.00489)"
     cost = "1 forward pass, A + bA distances of length L"
     color, marker = "#777777", "x"
-
-    def chooser(self, iteration: Iteration) -> Choose:
-        from fisher_al.method.skactiveml import coreset_picks
-
-        return coreset_picks
+    choose = "coreset_picks"
 
 
 class TypicalPicks(FeatureBaseline):
@@ -146,11 +143,7 @@ class TypicalPicks(FeatureBaseline):
     notation, formula = "TypiClust", "most typical of each cluster in features z (arXiv:2202.02794)"
     cost = "1 forward pass, (1 + b)A distances of length L a few times"
     color, marker = "#44AA99", "s"
-
-    def chooser(self, iteration: Iteration) -> Choose:
-        from fisher_al.method.skactiveml import typiclust_picks
-
-        return typiclust_picks
+    choose = "typiclust_picks"
 
 
 class Badge(FeatureBaseline):
@@ -160,12 +153,8 @@ class Badge(FeatureBaseline):
     notation, formula = "BADGE", "k-means++ on (softmax - argmax) x z (arXiv:1906.03671)"
     cost = "1 forward pass, A distances of length CL"
     color, marker = "#999933", "+"
-
-    def chooser(self, iteration: Iteration) -> Choose:
-        from fisher_al.method.skactiveml import badge_picks
-
-        probabilities = _softmax(iteration)
-        return lambda features, labeled, *rest: badge_picks(features, probabilities, *rest)
+    choose = "badge_picks"
+    by_softmax = True
 
 
 class Clue(FeatureBaseline):
@@ -175,12 +164,8 @@ class Clue(FeatureBaseline):
     notation, formula = "CLUE", "k-means on features z, weighted by softmax entropy (arXiv:2010.08666)"
     cost = "1 forward pass, A distances of length L a few times"
     color, marker = "#CC6677", "2"
-
-    def chooser(self, iteration: Iteration) -> Choose:
-        from fisher_al.method.skactiveml import clue_picks
-
-        probabilities = _softmax(iteration)
-        return lambda features, labeled, *rest: clue_picks(features, probabilities, *rest)
+    choose = "clue_picks"
+    by_softmax = True
 
 
 class Falcun(Method):

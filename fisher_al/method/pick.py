@@ -79,7 +79,7 @@ def pick(
     count, width = len(validation), pool.shape[1]
     if count == 0 or validation.shape[1] != width:
         raise UserError(f"X_validation {validation.shape}: needs rows, of {width} features as X_pool has")
-    unavailable = row_indices("labeled", () if labeled is None else labeled, len(pool))
+    unavailable = row_indices(labeled, len(pool))
     check_budget(budget, unavailable, len(pool))
     labels, predicted = label_list("y_validation", y_validation, count), None
     if validation_predictions is None and method == "none" and classifier is not None:

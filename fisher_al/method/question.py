@@ -8,7 +8,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from fisher_al.data.features import Features
+from fisher_al.data.features import ROWS_AT_ONCE, Features
 from fisher_al.data.images import Images
 from fisher_al.errors import UserError
 from fisher_al.method.acquisition import Matches, unlabeled_indices
@@ -20,8 +20,6 @@ from fisher_al.method.predictions import misclassified_validation
 from fisher_al.method.registry import METHODS
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
-
-ROWS_AT_ONCE = 8192
 
 
 def methods_on_features() -> dict[str, Method]:

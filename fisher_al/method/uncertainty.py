@@ -12,15 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fisher_al.data.batches import shared_batches
+from fisher_al.data.features import ROWS_AT_ONCE
 from fisher_al.data.images import Images
 from fisher_al.distributed import gather_rows, process_rank
 from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
 from fisher_al.method.base import DescriptorBlocks, Descriptors, Iteration, Method, Shape
 from fisher_al.method.network import TappedNetwork
 from fisher_al.seeds import derive_seed
-
-# Images whose statistics, of every class and ensemble member, are in memory at once.
-ROWS_AT_ONCE = 8192
 
 
 class DropoutUncertainty(Method):

@@ -58,18 +58,12 @@ class Curve:
     @property
     def mean(self) -> np.ndarray:
         """Mean over the runs that are there; NaN where none is."""
-        total = np.where(np.isfinite(self.values), self.values, 0).sum(0)
-        return np.divide(total, self.counts, out=np.full(len(total), np.nan), where=self.counts > 0)
+        return np.ma.masked_invalid(self.values).mean(0).filled(np.nan)
 
     @property
     def std(self) -> np.ndarray:
         """Sample standard deviation over runs; NaN where there are fewer than two."""
-        deviations = np.where(np.isfinite(self.values), self.values - self.mean, 0)
-        squares = (deviations**2).sum(0)
-        variance = np.divide(
-            squares, self.counts - 1, out=np.full(len(squares), np.nan), where=self.counts > 1
-        )
-        return np.sqrt(variance)
+        return np.ma.masked_invalid(self.values).std(0, ddof=1).filled(np.nan)
 
     @property
     def missing(self) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -42,7 +41,6 @@ def plot_curves(
     # A figure of its own rather than pyplot's: no display, no global state.
     is_crowded = len(curves) > 5
     figure = Figure(figsize=(9.5, 6) if is_crowded else (7, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for curve, line in zip(curves, _lines_of(curves), strict=True):
         _draw(axes, line)
@@ -90,7 +88,6 @@ def plot_panels(
     y_label : of what all of them show, whose axis they then share. logarithmic : whether x is.
     """
     figure = Figure(figsize=(4.2 * len(panels) + 1.2, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     row = figure.subplots(1, len(panels), squeeze=False, sharey=bool(y_label))[0]
     for axes, (name, lines) in zip(row, panels.items(), strict=True):
         for line in lines:
@@ -112,7 +109,6 @@ def plot_panels(
 def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
     """Draw the seconds of an iteration as one bar per method, divided by stage."""
     figure = Figure(figsize=(7, 1.2 + 0.4 * len(costs)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     names = [cost.chain.curve_name for cost in costs]
     left = np.zeros(len(costs))

@@ -9,7 +9,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
@@ -103,7 +102,6 @@ _BADGE: dict[str, Any] = {
 
 def _panels(panels: Sequence[Panel], title: str, height: float) -> tuple[Figure, list]:
     figure = Figure(figsize=(5 * len(panels) + 1, height), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.suptitle(title)
     return figure, list(axes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 
 from fisher_al.chain import Chain
@@ -59,7 +58,7 @@ def _starts(work: InitialModel | Chain) -> list[tuple[Path, int]]:
 
 def _require_seed(path: Path, seed: int) -> None:
     """Raise UserError if a whole initial model was made with another seed: so were pools that are broken."""
-    if path.is_file() and not _is_broken(path, partial(load_checkpoint, path, "")):
+    if path.is_file() and not _is_broken(path, load_checkpoint, ""):
         require_settings(path, {"seed": seed}, "")
 
 
@@ -73,13 +72,13 @@ def _locks(task: Task) -> set[Path]:
 
 def _repair_data(source: ImageSource, layout: Layout, report: Report) -> None:
     for path in dict.fromkeys([*source.split_paths(layout), source.pool_path(layout)]):
-        if _is_broken(path, partial(source.check, path)):
+        if _is_broken(path, source.count):
             with hold(layout.processed_lock(), wait=True):
                 _delete([path], report)
 
 
 def _repair_initial(model: InitialModel, report: Report) -> None:
-    if _is_broken(model.path, lambda: load_checkpoint(model.path, "")):
+    if _is_broken(model.path, load_checkpoint, ""):
         _delete([model.path, *model.layout.batches_from_initial()], report)
 
 
@@ -89,14 +88,10 @@ def _repair_chain(chain: Chain, report: Report) -> list[Path]:
     Returns: the broken ones among the initial models that it starts from.
     """
     starts = [chain.model_path(0, member) for member in chain.members]
-    broken_starts = [path for path in starts if _is_broken(path, partial(load_checkpoint, path, ""))]
+    broken_starts = [path for path in starts if _is_broken(path, load_checkpoint, "")]
     if _existing(chain, 1):
         _repair_batches(chain, report)
-    descriptors = [
-        path
-        for path in chain.descriptor_files
-        if _is_broken(path, partial(load_rows, path, "run gen_descr.py"))
-    ]
+    descriptors = [p for p in chain.descriptor_files if _is_broken(p, load_rows, "run gen_descr.py")]
     if descriptors and chain.iterations_done == chain.iterations:
         report(f"broken, to be made anew: {', '.join(map(str, descriptors))}")
         for member in chain.members:  # in their place, so that one who is killed now finds them broken again
@@ -132,17 +127,17 @@ def _existing(chain: Chain, batch: int) -> list[Path]:
 def _broken_file(chain: Chain, batch: int, size: int) -> Path | None:
     index_list, *checkpoints = chain.batch_files(batch)
     for path in checkpoints:
-        if _is_broken(path, partial(load_checkpoint, path, "")):
+        if _is_broken(path, load_checkpoint, ""):
             return path
-    if checkpoints[-1].is_file() and _is_broken(index_list, lambda: load_labeled(chain, batch, size)):
+    if checkpoints[-1].is_file() and _is_broken(index_list, lambda _: load_labeled(chain, batch, size)):
         return index_list
     return None
 
 
-def _is_broken(path: Path, load: Callable[[], object]) -> bool:
+def _is_broken(path: Path, load: Callable[..., object], *more: object) -> bool:
     try:
         if path.is_file():
-            load()
+            load(path, *more)
     except UserError:
         return True
     return False

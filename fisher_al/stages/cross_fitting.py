@@ -10,7 +10,6 @@ from fisher_al.errors import UserError
 from fisher_al.method.predictions import predict
 from fisher_al.training.fit import divergence, fit
 from fisher_al.training.folds import folds
-from fisher_al.training.steps import autocast_type
 
 
 def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tensor:
@@ -37,8 +36,7 @@ def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tenso
             chain.generator(batch, "cross-fitting", number),
             tested,
             evaluation_batch_size=chain.test_batch_size,
-            autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
-            replay=chain.experiment.replays_steps,
+            **chain.experiment.step_settings(chain.device),
             keep="last",
         )
         if result.diverged:

@@ -17,7 +17,6 @@ from fisher_al.method.base import Descriptors, Shape
 from fisher_al.stages.cross_fitting import cross_fitted_predictions
 from fisher_al.training.checkpoints import load_checkpoint, save_checkpoint
 from fisher_al.training.fit import OnEpoch, divergence, fit
-from fisher_al.training.steps import autocast_type
 
 
 def main_descr(
@@ -46,8 +45,7 @@ def main_descr(
         None if chain.trains_on_validation else data.validation,
         evaluation_batch_size=chain.test_batch_size,
         on_epoch=on_epoch,
-        autocast=autocast_type(chain.device) if chain.experiment.autocast else None,
-        replay=chain.experiment.replays_steps,
+        **chain.experiment.step_settings(chain.device),
         keep=chain.variant.keep,
     )
     if result.diverged:

@@ -20,7 +20,6 @@ from fisher_al.training.evaluation import evaluate
 from fisher_al.training.fit import FitResult, OnEpoch, divergence, fit
 from fisher_al.training.objectives import ROTATIONS, rotation
 from fisher_al.training.schedule import Schedule
-from fisher_al.training.steps import autocast_type
 
 
 @dataclass(frozen=True)
@@ -75,13 +74,12 @@ def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
             objective=rotation,
             evaluation_batch_size=batch_size,
             on_epoch=on_epoch,
-            autocast=autocast_type(device) if experiment.autocast else None,
-            replay=experiment.replays_steps,
+            **experiment.step_settings(device),
         )
         if result.diverged:
             raise UserError(divergence(f"{layout.name} member {model.member}", result, model.schedule))
     else:
-        accuracy = evaluate(network, data.test, batch_size=batch_size)
+        accuracy = evaluate(network, data.test, batch_size)
         result = FitResult(network.state_dict(), 0, accuracy, accuracy)
     if is_main():
         save_checkpoint(result, model.settings, model.path)

@@ -11,14 +11,9 @@ from fisher_al.distributed import share_of, sum_over_processes
 from fisher_al.training.objectives import Objective, classification
 
 
-def evaluate(
-    network: nn.Module,
-    images: Images,
-    objective: Objective = classification,
-    batch_size: int = EVALUATION_BATCH_SIZE,
-) -> float:
+def evaluate(network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE) -> float:
     """Top-1 accuracy in percent."""
-    accuracy = BestSoFar(images, objective, batch_size).accuracy(network, to_the_end=True)
+    accuracy = BestSoFar(images, batch_size=batch_size).accuracy(network, to_the_end=True)
     assert accuracy is not None
     return accuracy
 

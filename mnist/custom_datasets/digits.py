@@ -4,8 +4,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from fisher_al.data.in_memory import RawSplits
 
@@ -17,6 +15,9 @@ def read_digits(folder: Path) -> RawSplits:
 
     `folder` is not used: the images come with scikit-learn.
     """
+    from sklearn.datasets import load_digits  # slow to import, and needed once per dataset
+    from sklearn.model_selection import train_test_split
+
     digits = load_digits()
     images = torch.from_numpy(digits.images).float().mul(255 / 16).unsqueeze(1)
     images = F.interpolate(images, size=(28, 28), mode="bilinear").squeeze(1).round().to(torch.uint8)

@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from torchvision.datasets import MNIST, FashionMNIST
-from torchvision.datasets.utils import check_integrity
-
 from fisher_al.data.in_memory import RawSplits
 from fisher_al.errors import UserError, reason_of
 
@@ -35,16 +32,18 @@ def read_mnist(folder: Path) -> RawSplits:
 
     Raises: UserError if a file is truncated or altered, or if one is absent and cannot be downloaded.
     """
-    return _read(MNIST, MNIST_MD5, folder)
+    return _read("MNIST", MNIST_MD5, folder)
 
 
 def read_fashion_mnist(folder: Path) -> RawSplits:
     """The same for Fashion-MNIST, whose files have the same names (arXiv:1708.07747)."""
-    return _read(FashionMNIST, FASHION_MD5, folder)
+    return _read("FashionMNIST", FASHION_MD5, folder)
 
 
-def _read(dataset: type[MNIST], checksums: Mapping[str, str], folder: Path) -> RawSplits:
-    name = dataset.__name__
+def _read(name: str, checksums: Mapping[str, str], folder: Path) -> RawSplits:
+    from torchvision import datasets  # slow to import, and needed once per dataset
+
+    dataset = getattr(datasets, name)
     raw = folder / "raw"
     folder.mkdir(parents=True, exist_ok=True)
     # torchvision unpacks in place and keeps half-written files when interrupted, so it works on a copy.
@@ -72,6 +71,8 @@ def _read(dataset: type[MNIST], checksums: Mapping[str, str], folder: Path) -> R
 
 def _copy_verified(raw: Path, copies: Path, name: str, checksum: str) -> bool:
     """Unpack or copy the IDX file `name` from `raw`; False if absent, UserError if it is another."""
+    from torchvision.datasets.utils import check_integrity
+
     source = next((path for path in (raw / name, raw / f"{name}.gz") if path.exists()), None)
     if source is None:
         return False
