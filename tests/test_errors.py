@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from conftest import ROOT, call, call_main, refused, snapshot
 from torchvision import datasets
 
+import fisher_al.commands.stages
 from fisher_al.commands.scripts import run_script
 from fisher_al.experiment import parse_method
 from fisher_al.files.storage import save_indices, save_tensors
@@ -189,6 +191,26 @@ def test_descriptors_of_another_budget_or_of_other_samples_are_refused(folder):
     assert call("gen_descr.py", *step(folder, *sampled, "-smp", 2)).code == 0
     told = "describes the images at mc_samples 2, not 3"
     refused(folder, told, "main_descr.py", *step(folder, *sampled, "-smp", 3))
+
+
+def test_descriptors_whose_writer_was_killed_before_it_was_through_say_what_they_are(folder, monkeypatch):
+    sampled = ("-sub", "cor", "-as", 50)
+    assert call("gen_descr.py", *step(folder, *sampled, "-smp", 3)).code == 0
+    written = fisher_al.commands.stages.gen_descr
+
+    def killed(*arguments, **more):
+        written(*arguments, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fisher_al.commands.stages.gen_descr", killed)
+    assert call("gen_descr.py", *step(folder, *sampled, "-smp", 2)).code == 130
+    refused(folder, "at mc_samples 2, not 3", "main_descr.py", *step(folder, *sampled, "-smp", 3))
+
+
+def test_a_model_whose_time_lies_ahead_can_be_gone_on_from(folder, layout):
+    ahead = time.time() + 3600
+    os.utime(layout.initial_checkpoint(), (ahead, ahead))
+    assert call("run.py", *campaign(folder, "--methods", "none/20", "--iterations", 1)).code == 0
 
 
 def test_a_refusal_leaves_an_empty_folder_empty(tmp_path):

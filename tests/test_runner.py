@@ -6,13 +6,16 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from conftest import ROOT, call, require_one_line, snapshot
 
+import fisher_al.running.repair
 from fisher_al.chain import Chain
 from fisher_al.commands.run import default_jobs, report_failures
 from fisher_al.experiment import parse_method
@@ -199,6 +202,32 @@ def test_repair_leaves_alone_what_another_process_works_on(folder):
     assert layout.index_list(random, 1, 10).read_bytes() == b"broken"
 
 
+def test_repair_deletes_nothing_where_memory_is_short(folder, monkeypatch):
+    before = snapshot(folder)
+    monkeypatch.setattr(torch, "load", Mock(side_effect=MemoryError()))
+    require_one_line(call("run.py", *campaign(folder, "--repair")), "cannot be read now: MemoryError")
+    assert snapshot(folder) == before
+
+
+def test_what_another_repair_has_made_anew_is_not_deleted(folder, monkeypatch):
+    path = Layout(folder / "DIGITS", "run0", 10.0).pool()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    held = fisher_al.running.repair.hold
+
+    @contextmanager
+    def after_another(lock, wait):
+        with held(lock, wait):
+            path.write_bytes(whole)
+            yield
+
+    monkeypatch.setattr("fisher_al.running.repair.hold", after_another)
+    outcome = call("run.py", *campaign(folder, "--methods", "random", "--repair"))
+    assert outcome.code == 0, outcome.err
+    assert "deleted" not in outcome.out
+    assert path.read_bytes() == whole
+
+
 def test_repair_of_an_initial_model_deletes_what_started_from_it_and_nothing_else(folder):
     assert call("run.py", *campaign(folder, "--methods", "random")).code == 0
     assert call("run.py", *campaign(folder, "--methods", "random", "-unsup", 0)).code == 0
@@ -228,6 +257,11 @@ def test_repair_of_an_initial_model_deletes_what_started_from_it_and_nothing_els
         ),
         (("--cluster-cpus", "0"), "'0' is not a whole number from 1 to 1,000,000,000,000"),
         (("--cluster-gpus", "-1"), "'-1' is not a number of GPUs"),
+        (
+            ("--cluster-cpus", "8"),
+            "--cluster-cpus, --cluster-gpus: of a task on a cluster; give its --cluster",
+        ),
+        (("--cluster", "auto", "--jobs", "2"), "--jobs: not with --cluster"),
     ],
 )
 def test_wrong_clusters(tmp_path, arguments, told):

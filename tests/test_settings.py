@@ -1,14 +1,20 @@
 """Results that were made with other settings, samples, seeds or ensembles are refused, and never mixed."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 from conftest import call, refused
 
+import fisher_al.data.source
+from fisher_al.errors import UserError
 from fisher_al.experiment import parse_method
 from fisher_al.files.storage import checksum, save_indices, save_tensors
 from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
+
+RANDOM = parse_method("random", DIGITS)
 
 
 def campaign(folder, *extra):
@@ -86,11 +92,72 @@ def test_repair_with_another_seed_leaves_a_broken_pool_to_the_right_one(folder, 
 def test_a_batch_that_another_one_led_to_is_not_gone_on_from(folder, layout):
     chain = campaign(folder, "--methods", "random", "--iterations", 2)
     assert call("run.py", *chain).code == 0
-    random = parse_method("random", DIGITS)
-    path, checkpoint = layout.index_list(random, 1, 20), layout.best_checkpoint(random, 1, 20)
-    other = torch.from_numpy(np.load(path)).flip(0)  # as another machine may have picked
-    save_indices(other, path)
+    path, checkpoint = layout.index_list(RANDOM, 1, 20), layout.best_checkpoint(RANDOM, 1, 20)
+    other = torch.from_numpy(np.setdiff1d(np.arange(60), np.load(layout.index_list(RANDOM, 2, 40)))[:20])
+    save_indices(other, path)  # as another machine may have picked
     content = torch.load(checkpoint, weights_only=True) | {"index_list_crc32": checksum(other)}
     save_tensors(content, checkpoint)
-    told = "batch_2_size_40.*: does not begin with the labels of batch 1; delete the files of batch 2"
+    told = "batch_2_size_40.*: lacks labels of batch 1; delete the files of batch 2"
     refused(folder, told, "run.py", *chain)
+
+
+def test_later_batches_of_other_settings_are_not_overwritten_where_an_earlier_one_is_missing(folder, layout):
+    chain = campaign(folder, "--methods", "random", "--iterations", 2)
+    assert call("run.py", *chain).code == 0
+    for path in (layout.index_list(RANDOM, 1, 20), layout.best_checkpoint(RANDOM, 1, 20)):
+        path.unlink()
+    refused(folder, "batch_2.*made with epochs 1, now 2", "run.py", *chain, "--epochs", 2)
+    assert call("run.py", *chain).code == 0
+
+
+def as_published(folder):
+    """Rewrite a campaign as the published code writes one: no settings, and indices in another order."""
+    for path in folder.rglob("*.pt"):
+        if path.name.startswith(("init_", "best_")):
+            content = torch.load(path, weights_only=True)
+            save_tensors({name: content[name] for name in ("state_dict", "acc", "epoch")}, path)
+    for path in folder.rglob("index_list_*.npy"):
+        save_indices(torch.from_numpy(np.load(path)).flip(0), path)
+
+
+def test_published_runs_are_gone_on_with(folder):
+    chain = campaign(folder, "--methods", "random", "none/20")
+    assert call("run.py", *chain, "--iterations", 2).code == 0
+    as_published(folder)
+    results = {path: path.read_bytes() for path in folder.rglob("best_*.pt")}
+    outcome = call("run.py", *chain, "--iterations", 3)
+    assert outcome.code == 0, outcome.err
+    assert results.items() <= {path: path.read_bytes() for path in folder.rglob("best_*.pt")}.items()
+
+
+def test_the_pool_of_a_published_run_is_not_drawn_anew(folder, layout):
+    chain = campaign(folder, "--methods", "random")
+    assert call("run.py", *chain, "--iterations", 1).code == 0
+    as_published(folder)
+    pool = DIGITS.source.pool_path(layout)
+    whole = pool.read_bytes()
+    pool.write_bytes(whole[:-1000])
+    told = "does not tell the seed that it was drawn from; put"
+    refused(folder, f"train_ir_10.*broken.*{told}", "run.py", *chain, "--iterations", 2, "--repair")
+    pool.unlink()
+    step = ("--dataset", "DIGITS", "--datadir", folder, "-ir", 10, "-sub", "none", "-aug", "random")
+    for script in (("run.py", *chain, "--repair"), ("run.py", *chain, "--initial"), ("main_descr.py", *step)):
+        refused(folder, f"train_ir_10.*not found.*{told}", *script)
+
+
+def test_the_first_of_two_pools_of_different_seeds_stays(folder, layout, monkeypatch):
+    pool = DIGITS.source.pool_path(layout)
+    pool.unlink()
+    held = fisher_al.data.source.hold
+
+    @contextmanager
+    def after_another(path, wait):
+        monkeypatch.setattr("fisher_al.data.source.hold", held)
+        DIGITS.source.prepare_pool(layout, 7)
+        with held(path, wait):
+            yield
+
+    monkeypatch.setattr("fisher_al.data.source.hold", after_another)
+    with pytest.raises(UserError, match="not the pool of --seed 0"):
+        DIGITS.source.prepare_pool(layout, 0, verify=True)
+    DIGITS.source.prepare_pool(layout, 7, verify=True)

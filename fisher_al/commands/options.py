@@ -232,8 +232,8 @@ class ClusterOptions:
     cluster: str | None = option(
         "--cluster", metavar="ADDRESS", help="run on a Ray cluster that shares --datadir"
     )
-    cluster_cpus: int = option(
-        "--cluster-cpus", type=count, default=1, help="CPU cores, and threads, of a task on the cluster"
+    cluster_cpus: int | None = option(
+        "--cluster-cpus", type=count, help="CPU cores, and threads, of a task on the cluster (default: 1)"
     )
     cluster_gpus: float | None = option(
         "--cluster-gpus", type=gpu_share, help="GPUs of a task (default: 1 where there are any)"

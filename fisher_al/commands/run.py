@@ -66,10 +66,14 @@ def run_main(datasets: Datasets, arguments: Sequence[str]) -> int:
         if process_count() == 1:
             return launch(options.nproc, [sys.executable, sys.argv[0], *arguments])
     cluster = None
+    if options.cluster is None and (options.cluster_cpus or options.cluster_gpus is not None):
+        raise UserError("--cluster-cpus, --cluster-gpus: of a task on a cluster; give its --cluster ADDRESS")
+    if options.cluster is not None and options.jobs:
+        raise UserError("--jobs: not with --cluster, where --cluster-cpus and --cluster-gpus decide")
     if options.cluster is not None and not looks_only:
         # the machines of the cluster have other working folders
         options = replace(options, datadir=options.datadir.resolve())
-        cluster = Cluster(str(options.cluster), options.cluster_cpus, options.cluster_gpus)
+        cluster = Cluster(str(options.cluster), options.cluster_cpus or 1, options.cluster_gpus)
     device = cluster.device if cluster else "cpu" if options.status else choose_device(options.gpu)
     tasks: list[Task]
     if options.initial:
@@ -211,5 +215,5 @@ def _summary(failed: Failures) -> str:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
         for cause, names in list(causes.items())[:CAUSES]
     ]
-    hidden = f"; and {len(causes) - CAUSES} more: see run.py --status" if len(causes) > CAUSES else ""
+    hidden = f"; and {len(causes) - CAUSES} more" if len(causes) > CAUSES else ""
     return "; ".join(shown) + hidden

@@ -39,7 +39,7 @@ from fisher_al.method.base import Method
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import main_descr
 from fisher_al.stages.unsup import InitialModel, unsup
-from fisher_al.training.checkpoints import require_settings
+from fisher_al.training.checkpoints import require_pool, require_settings
 from fisher_al.training.fit import OnEpoch
 
 
@@ -223,6 +223,7 @@ def prepare_iteration(chain: Chain, batch: int, member: int = 0) -> None:
     # what is missing, or of another seed, is told before anything is written
     chain.load_model(batch, member)
     require_settings(chain.model_path(batch, member), {"seed": chain.seed}, "run it again")
+    require_pool(chain.pool_path, chain.model_path(0, member), chain.initial_advice)
     with main_first():
         chain.experiment.source.prepare_pool(chain.layout, chain.seed)
 

@@ -111,8 +111,10 @@ class ImageSource(ABC):
         if not path.is_file():
             with hold(layout.lock_of(path), wait=True):
                 remove_abandoned([path])
-                self._write_pool(layout, kept, labels)
-        elif not self._is_pool(layout, kept, labels):
+                if not path.is_file():  # another process may have written it meanwhile, from another seed
+                    self._write_pool(layout, kept, labels)
+                    return
+        if not self._is_pool(layout, kept, labels):
             raise UserError(
                 f"{path}: not the pool of --seed {seed}; give the seed that it was drawn from, or delete it"
             )

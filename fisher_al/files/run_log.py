@@ -24,8 +24,10 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "kornia")
 # Facts that others compute with.
 NUMBERS = ("batch", "member", "augment_size", "mc_samples", "seconds", "peak_memory", "acc")
 
-# Events that are stages; the others are "start" and "failed".
+# Events that are stages, told when they are through; the others are "start" and "failed", and that
+# descriptors begin to be written.
 UNSUP, GEN_DESCR, MAIN_DESCR = "unsup", "gen_descr", "main_descr"
+WRITES_DESCRIPTORS = "writes descriptors"
 
 
 def versions() -> dict[str, str]:
@@ -90,10 +92,11 @@ def is_of_budget(entry: dict[str, Any], budget: int | None) -> bool:
     return budget is None or entry.get("augment_size", budget) == budget
 
 
-def last_of_member(path: Path, stage: str, member: int) -> dict[str, Any] | None:
-    """The last line of a stage of one ensemble member; None if there is none."""
-    entries = [entry for entry in read(path) if (entry["event"], entry.get("member", 0)) == (stage, member)]
-    return entries[-1] if entries else None
+def described(path: Path, member: int) -> dict[str, Any]:
+    """What the last line on the descriptors of an ensemble member tells of them; nothing if there is none."""
+    events = GEN_DESCR, WRITES_DESCRIPTORS
+    entries = (entry for entry in reversed(read(path)) if entry["event"] in events)
+    return next((entry for entry in entries if entry.get("member", 0) == member), {})
 
 
 def last_accuracy(path: Path, budget: int | None, before: int) -> float | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fisher_al.chain import Chain
 from fisher_al.data.source import ImageSource
-from fisher_al.errors import UserError
+from fisher_al.errors import MachineError, UserError
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import BusyError, hold, hold_all
 from fisher_al.files.storage import load_rows, remove_abandoned
@@ -15,7 +15,7 @@ from fisher_al.running.tasks import ChainTask, InitialTask, Task
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import load_labeled
 from fisher_al.stages.unsup import InitialModel
-from fisher_al.training.checkpoints import load_checkpoint, require_settings
+from fisher_al.training.checkpoints import load_checkpoint, records_seed, require_pool, require_settings
 
 Report = Callable[[str], None]
 
@@ -25,8 +25,9 @@ def repair(tasks: Iterable[Task], report: Report) -> None:
 
     A chain's later batches rely on its earlier ones, and all of them on the initial model. Splits and pools
     are drawn exactly as before, so nothing is deleted with them.
-    Raises: UserError if the seed is not that of the initial models, before anything is deleted, or if one is
-    broken that the tasks start from but do not make.
+    Raises: UserError if the seed is not that of the initial models, before anything is deleted; if a pool is
+    broken whose initial model does not tell its seed; or if a model is that the tasks start from but do not
+    make.
     """
     tasks = list(tasks)
     for path, seed in dict.fromkeys(start for task in tasks for start in _starts(task.work)):
@@ -71,9 +72,19 @@ def _locks(task: Task) -> set[Path]:
 
 
 def _repair_data(source: ImageSource, layout: Layout, report: Report) -> None:
-    for path in dict.fromkeys([*source.split_paths(layout), source.pool_path(layout)]):
-        if _is_broken(path, source.count):
-            with hold(layout.processed_lock(), wait=True):
+    pool, initial = source.pool_path(layout), layout.initial_checkpoint(0)
+    for path in dict.fromkeys([*source.split_paths(layout), pool]):
+        if not _is_broken(path, source.count):
+            continue
+        is_whole = initial.is_file() and not _is_broken(initial, load_checkpoint, "")
+        if path == pool and is_whole and not records_seed(load_checkpoint(initial, "")):
+            raise UserError(
+                f"{path}: broken, and {initial} does not tell the seed that it was drawn from; put a whole "
+                "copy of that pool in its place"
+            )
+        own_lock = path == pool and layout.pool_is_biased
+        with hold(layout.lock_of(path) if own_lock else layout.processed_lock(), wait=True):
+            if _is_broken(path, source.count):  # another process may have made it anew meanwhile
                 _delete([path], report)
 
 
@@ -89,6 +100,8 @@ def _repair_chain(chain: Chain, report: Report) -> list[Path]:
     """
     starts = [chain.model_path(0, member) for member in chain.members]
     broken_starts = [path for path in starts if _is_broken(path, load_checkpoint, "")]
+    if not broken_starts:
+        require_pool(chain.pool_path, starts[0], "")
     if _existing(chain, 1):
         _repair_batches(chain, report)
     descriptors = [p for p in chain.descriptor_files if _is_broken(p, load_rows, "run gen_descr.py")]
@@ -138,6 +151,8 @@ def _is_broken(path: Path, load: Callable[..., object], *more: object) -> bool:
     try:
         if path.is_file():
             load(path, *more)
+    except MachineError:
+        raise
     except UserError:
         return True
     return False

@@ -21,8 +21,7 @@ def print_status(tasks: Sequence[Task]) -> None:
     for task in tasks:
         state, detail = task_state(task)
         accuracy = last_accuracy(task.log, task.budget, before=task.done)
-        of_budget = (entry for entry in read(task.log) if is_of_budget(entry, task.budget))
-        seconds = sum(entry.get("seconds", 0) for entry in of_budget)
+        seconds = sum(entry.get("seconds", 0) for entry in _entries(task))
         layout, done = task.work.layout, f"{task.done}/{task.total}"
         row = [layout.run, format_ratio(layout.imbalance_ratio), task.title, state, done]
         row += ["" if accuracy is None else f"{accuracy:.2f}", f"{seconds:.0f}" if seconds else "", detail]
@@ -35,11 +34,15 @@ def print_status(tasks: Sequence[Task]) -> None:
     print(f"{len(tasks)} {what}: {counts}")
 
 
+def _entries(task: Task) -> list[dict[str, Any]]:
+    return [entry for entry in read(task.log) if is_of_budget(entry, task.budget)]
+
+
 def task_state(task: Task) -> tuple[str, str]:
     """State of one chain or initial model, and what the log tells about it."""
     if task.done == task.total:
         return DONE, ""
-    entries = read(task.log)
+    entries = _entries(task)
     if is_held(task.lock):
         start: dict[str, Any] = next((entry for entry in reversed(entries) if entry["event"] == "start"), {})
         pid, host, since = (start.get(name, "?") for name in ("pid", "host", "time"))

@@ -21,7 +21,7 @@ from fisher_al.files.storage import remove_abandoned
 from fisher_al.stages.gen_descr import gen_descr
 from fisher_al.stages.main_descr import load_labeled, main_descr, require_budget
 from fisher_al.stages.unsup import InitialModel, unsup
-from fisher_al.training.checkpoints import require_settings
+from fisher_al.training.checkpoints import require_pool, require_settings
 
 OnProgress = Callable[[str], None]
 
@@ -64,6 +64,11 @@ class Task(ABC):
     def budget(self) -> int | None:
         """Labels per iteration, where the log may have those of another budget, too."""
         return None
+
+    @property
+    def log_facts(self) -> dict[str, int]:
+        """What the log tells of a failure, besides its reason."""
+        return {} if self.budget is None else {"augment_size": self.budget}
 
     @property
     @abstractmethod
@@ -113,6 +118,8 @@ class InitialTask(Task):
     def check(self) -> None:
         if self.done:
             require_settings(self.work.path, self.work.settings, "run the command again")
+            pool = self.work.experiment.source.pool_path(self.work.layout)
+            require_pool(pool, self.work.path, "run the command again")
 
     def prepare(self) -> None:
         """Make the pool if it is missing, and see that one that stands already was drawn from this seed."""
@@ -159,8 +166,10 @@ class ChainTask(Task):
     def check(self) -> None:
         chain = self.work
         for member in chain.members:
-            require_settings(chain.model_path(0, member), {"seed": chain.seed}, chain.initial_advice)
-        for batch in range(1, min(chain.iterations, chain.iterations_done + 1) + 1):
+            initial, advice = chain.model_path(0, member), chain.initial_advice
+            require_settings(initial, {"seed": chain.seed}, advice)
+            require_pool(chain.pool_path, initial, advice)
+        for batch in range(1, chain.iterations + 1):
             for member in chain.members:
                 path = chain.model_path(batch, member)
                 if path.is_file():
@@ -175,10 +184,10 @@ class ChainTask(Task):
         before = load_labeled(chain, 0, size)
         for batch in range(1, chain.iterations_done + 1):
             labeled = load_labeled(chain, batch, size)
-            if not torch.equal(labeled[: len(before)], before):
+            if not torch.isin(before, labeled).all():  # in any order: the published code sorts them by a hash
                 raise UserError(
-                    f"{chain.batch_files(batch)[0]}: does not begin with the labels of batch {batch - 1}; "
-                    f"delete the files of batch {batch} and later ones, and run the command again"
+                    f"{chain.batch_files(batch)[0]}: lacks labels of batch {batch - 1}; delete the files of "
+                    f"batch {batch} and later ones, and run the command again"
                 )
             before = labeled
 
@@ -251,5 +260,5 @@ def _attempt_with_lock(task: Task, on_progress: OnProgress) -> Outcome:
             Outcome(error=str(told)) if told else Outcome(error=repr(error), trace=traceback.format_exc())
         )
     with contextlib.suppress(UserError):  # a full disk, which is told already
-        append(task.log, "failed", error=outcome.error)
+        append(task.log, "failed", error=outcome.error, **task.log_facts)
     return outcome

@@ -11,7 +11,7 @@ from torch import Tensor
 from fisher_al.chain import Chain
 from fisher_al.distributed import is_main, wait_for_all
 from fisher_al.errors import UserError
-from fisher_al.files.run_log import GEN_DESCR, last_of_member
+from fisher_al.files.run_log import described
 from fisher_al.files.storage import load_indices, load_rows, save_indices
 from fisher_al.method.base import Descriptors, Shape
 from fisher_al.stages.cross_fitting import cross_fitted_predictions
@@ -110,9 +110,9 @@ def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: 
     model = chain.model_path(batch, member)
     if path.is_file() and model.is_file() and path.stat().st_mtime_ns < model.stat().st_mtime_ns:
         raise UserError(f"{path}: older than the model that it should describe, {model}; {advice}")
-    described = last_of_member(chain.log, GEN_DESCR, member) if is_main() else None
+    told = described(chain.log, member) if is_main() else {}
     for name, value in chain.log_facts(batch).items():
-        found = (described or {}).get(name, value)
+        found = told.get(name, value)
         if found != value and not (name == "augment_size" and batch == 0):  # of the initial model
             raise UserError(f"{path}: describes the images at {name} {found}, not {value}; {advice}")
     content = load_rows(path, advice)

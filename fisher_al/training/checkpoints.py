@@ -95,6 +95,20 @@ def require_settings(
             )
 
 
+def require_pool(pool: Path, initial: Path, otherwise: str) -> None:
+    """Raise UserError if a pool is gone whose initial model does not tell the seed to draw it from."""
+    if not pool.is_file() and not records_seed(load_checkpoint(initial, otherwise)):
+        raise UserError(
+            f"{pool}: not found, and {initial} does not tell the seed that it was drawn from; put that pool "
+            "in its place"
+        )
+
+
+def records_seed(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint tells the seed of its run; published ones do not."""
+    return "seed" in checkpoint.get("settings", {})
+
+
 def load_weights(
     network: nn.Module,
     state: dict[str, Tensor],
