@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fisher_al.commands.options import DataOptions, LoaderOptions
 from fisher_al.commands.parsing import option, real_number, switch, whole_number
@@ -104,7 +104,7 @@ class ImageNetOptions(LoaderOptions):
 def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -> Experiment:
     """The protocol on the folder that is given: its classes, its size, and its name if it is not ImageNet."""
     # absolute, as machines of a cluster have other working folders
-    root = (own.imagenetdir or options.datadir / NAME / "raw").absolute()
+    root = (own.imagenetdir or options.data_folder(NAME) / "raw").absolute()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # of this machine, which share its cores
     source = replace(
         experiment.source,
@@ -124,7 +124,13 @@ def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -
         return experiment
     name = _own_name(root)
     kept = options.data_folder(name) / "processed" / "train_list.txt"
-    files, _ = read_list(kept, len(classes)) if kept.is_file() else scan_split(root, "train", classes)[0]
+    files, labels = read_list(kept, len(classes)) if kept.is_file() else scan_split(root, "train", classes)[0]
+    for file, label in zip(files, labels.tolist(), strict=True):
+        if classes[label] != PurePath(file).parent.name:
+            raise UserError(
+                f"{kept}: {file} has class {label} there, which is now {classes[label]}; undo what was "
+                f"added or renamed in {root / 'train'}, or choose another --datadir"
+            )
     source = replace(source, name=name, num_classes=len(classes), pool_size=len(files))
     return replace(experiment, source=source, figures={})
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import imagenet.experiment
 from fisher_al.data import folder_source
-from fisher_al.data.folder_lists import read_list
+from fisher_al.data.folder_lists import Origin, read_list
 from fisher_al.data.pools import split_holdout, thinned_classes
 from fisher_al.errors import UserError
 from fisher_al.files import storage
@@ -58,6 +58,8 @@ def test_hidden_folders_are_no_classes(root, tmp_path):
         hidden = root / split / ".ipynb_checkpoints"
         hidden.mkdir()
         Image.new("RGB", (8, 8)).save(hidden / "ant 00-checkpoint.png")
+    (root / "train" / CLASSES[0] / ".DS_Store").write_bytes(b"of a file manager")
+    assert Origin.of(root).files == 4 * 12 + 4 * 5
     experiment = folder_experiment(root, tmp_path)
     assert experiment.num_classes == 4
     layout = layout_of(experiment, tmp_path)

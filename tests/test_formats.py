@@ -1,6 +1,7 @@
 """Every format and depth of image files: both loaders show the same, or none reads it."""
 
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import ExifTags, Image
 from fisher_al.data.folder_images import Decoder
 from fisher_al.data.folder_lists import unreadable
 from fisher_al.data.loaders import LOADERS
-from fisher_al.errors import UserError
+from fisher_al.errors import MachineError, UserError
 from fisher_al.files.layout import Layout
 
 SIDE = 64
@@ -93,12 +94,20 @@ def test_no_loader_turns_a_tiff_upright(turned, loader, tmp_path):
     assert (decoded(tmp_path, "x.tif", loader) - expected).abs().max() < 1
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
-def test_32_bits_are_refused_or_left_out(dtype, tmp_path):
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (Image.fromarray(GREY.astype(np.float32)), "32 bits"),
+        (Image.fromarray(GREY.astype(np.int32)), "32 bits"),
+        (Image.fromarray(GREY).convert("LA"), "TIFF of mode LA"),
+        (Image.merge("LAB", Image.fromarray(RGB).split()), "TIFF of mode LAB"),
+    ],
+)
+def test_a_tiff_that_dali_misreads_is_refused_or_left_out(image, told, tmp_path):
     root = make_folder(tmp_path / "pets")
     path = root / "train" / "bee" / "bee 99.tif"
-    Image.fromarray(GREY.astype(dtype)).save(path)
-    assert "32 bits" in unreadable(path)
+    image.save(path)
+    assert told in unreadable(path)
     layout = Layout(tmp_path / "data" / "pets", "run0", 1.0)
     with pytest.raises(
         UserError, match=r"bee 99\.tif: not an image that every loader reads; .*--skip-corrupt"
@@ -112,6 +121,13 @@ def test_32_bits_are_refused_or_left_out(dtype, tmp_path):
 def test_images_as_large_as_dali_decodes_are_readable(tmp_path):
     Image.new("1", (13_500, 13_500)).save(tmp_path / "large.png")  # above 179 million pixels
     assert unreadable(tmp_path / "large.png") is None
+
+
+def test_no_image_is_left_out_for_want_of_memory(tmp_path, monkeypatch):
+    write(tmp_path, "rgb.png")
+    monkeypatch.setattr("fisher_al.data.folder_lists.as_rgb", Mock(side_effect=MemoryError()))
+    with pytest.raises(MachineError, match=r"rgb\.png: cannot be read now"):
+        unreadable(tmp_path / "rgb.png")
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path):

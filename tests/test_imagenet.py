@@ -16,6 +16,7 @@ from folders import folder_experiment, load_prepared, make_folder
 
 import vaal.run
 from fisher_al.commands.run import run_main
+from fisher_al.commands.stages import unsup_main
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.storage import load_tensors
@@ -56,6 +57,19 @@ def error(main, folder, *arguments):
     outcome = call_main(main, "--datadir", folder, "--imagenetdir", folder / "pets", *arguments)
     require_one_line(outcome)
     return outcome.err
+
+
+def test_the_default_folder_of_images_is_that_of_the_results(tmp_path):
+    make_folder(tmp_path / "elsewhere" / "raw")
+    outcome = call_main(partial(unsup_main, DATASETS), "--save-folder", tmp_path / "elsewhere")
+    assert "not all of ImageNet" in outcome.err, outcome.err  # found, and refused for its name
+
+
+def test_a_class_added_after_the_lists_is_told(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data" / "pets" / "train" / "aardvark").mkdir()
+    told = r"train/ant/ant 00.png has class 0 there, which is now aardvark; undo what was added"
+    assert told in error(RUN, tmp_path / "data", *OPTIONS)
 
 
 def layout_of(folder):

@@ -1,15 +1,17 @@
 """Files: atomic writes, and loads that execute nothing."""
 
+import errno
 import os
 import pickle
 import zipfile
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from conftest import Payload
 
-from fisher_al.errors import UserError
+from fisher_al.errors import MachineError, UserError
 from fisher_al.files.storage import (
     atomic_write,
     checksum,
@@ -34,6 +36,14 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
         interrupted_write()
     assert torch.equal(load_tensors(path, ""), torch.ones(3))
     assert os.listdir(tmp_path) == ["file.pt"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls, sync, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), sync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("replace"), rename(*paths)))
+    save_tensors(torch.ones(3), tmp_path / "x.pt")
+    assert calls == ["fsync", "replace"]
 
 
 def test_an_unwritable_place_is_named(tmp_path):
@@ -129,6 +139,17 @@ def test_what_killed_writers_left_is_removed(tmp_path):
     assert not any(name.startswith(".train_ir") for name in left)
     remove_abandoned([tmp_path / "noextension", tmp_path / "other.pt"])
     assert sorted(os.listdir(tmp_path)) == ["noextension", "other.pt", path.name]
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [OSError(errno.EMFILE, "Too many open files"), RuntimeError("DefaultCPUAllocator: can't allocate")],
+)
+def test_a_file_that_cannot_be_read_now_is_not_called_broken(lack, tmp_path, monkeypatch):
+    save_tensors(torch.ones(3), tmp_path / "x.pt")
+    monkeypatch.setattr(torch, "load", Mock(side_effect=lack))
+    with pytest.raises(MachineError, match=r"x\.pt: cannot be read now: "):
+        load_tensors(tmp_path / "x.pt", "")
 
 
 def test_index_lists_are_checked(tmp_path):

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from fisher_al.data.pixels import as_rgb, has_deep_pixels
-from fisher_al.errors import UserError
+from fisher_al.data.pixels import as_rgb, why_misread
+from fisher_al.errors import UserError, raise_if_of_machine
 from fisher_al.files.storage import atomic_write
 
 FOLDER_SPLITS = ("train", "val")
@@ -82,14 +82,14 @@ def is_text(name: str) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether this is a regular file with the suffix of an image, and no TIFF that DALI would make white."""
+    """Whether this is a regular file with the suffix of an image, and no TIFF that DALI would misread."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or not path.is_file():
         return False
     if suffix in (".tif", ".tiff"):
         try:
             with Image.open(path) as image:  # reads the header alone
-                return not has_deep_pixels(image)
+                return not why_misread(image)
         except Exception:  # a broken one is named, or skipped, as others are
             return True
     return True
@@ -106,7 +106,7 @@ class Origin:
     @classmethod
     def of(cls, root: Path) -> Origin:
         """That of the folder as it is now."""
-        files = sorted(entry for split in FOLDER_SPLITS for entry in root.glob(f"{split}/[!.]*/*"))
+        files = sorted(entry for split in FOLDER_SPLITS for entry in root.glob(f"{split}/[!.]*/[!.]*"))
         digest = hashlib.sha256()
         for path in files:
             size = path.stat().st_size if path.exists() else 0  # a link may lead nowhere
@@ -135,6 +135,7 @@ def unreadable(path: Path) -> str | None:
                 return f"its format is {image.format}, which DALI does not decode"
             as_rgb(image)
     except Exception as error:  # Pillow raises whatever a broken file leads its decoders to
+        raise_if_of_machine(error, path)
         return str(error).replace("\n", " ") or type(error).__name__
     return None
 

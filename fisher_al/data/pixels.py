@@ -8,6 +8,9 @@ from PIL import ExifTags, Image
 # Pillow refuses more than twice as many, by default from 179 million on, which DALI decodes.
 Image.MAX_IMAGE_PIXELS = 2**29
 
+# Grey with alpha, of which DALI makes colours, and CIE L*a*b*.
+ODD_TIFFS = "LA", "LAB"
+
 ORIENTATION = ExifTags.Base.Orientation
 
 # From upright pixels to those that are stored, by the tag.
@@ -22,18 +25,20 @@ TURNS_BACK = {
 }
 
 
-def has_deep_pixels(image: Image.Image) -> bool:
-    """Whether the pixels have 32 bits: DALI fails at such files or makes them white, so that none is read."""
-    return image.mode == "F" or (image.mode == "I" and image.format not in ("PPM", "PNG"))
+def why_misread(image: Image.Image) -> str:
+    """Why DALI would fail at an opened image, or show other pixels; "" if it does not."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PPM", "PNG")):
+        return "its pixels have 32 bits"
+    return f"it is a TIFF of mode {image.mode}" if image.format == "TIFF" and image.mode in ODD_TIFFS else ""
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """An opened image in 8-bit RGB, turned as it is stored, with the tag that says how it would be upright.
 
-    Raises: ValueError if its pixels have 32 bits; whatever Pillow does where the file is broken.
+    Raises: ValueError if DALI would misread it; whatever Pillow does where the file is broken.
     """
-    if has_deep_pixels(image):
-        raise ValueError("its pixels have 32 bits, which not every loader decodes")
+    if reason := why_misread(image):
+        raise ValueError(f"{reason}, which not every loader decodes")
     turned = image.getexif().get(ORIENTATION) if image.format == "TIFF" else None
     if image.mode.startswith("I"):  # I, I;16, I;16B: Pillow would clip 16 bits instead of scaling them
         shallow = np.asarray(image).astype(np.float32) / 257

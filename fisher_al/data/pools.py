@@ -90,9 +90,8 @@ def some_of_each_class(labels: Tensor, count: int, num_classes: int, generator: 
     for label in range(num_classes):
         members = (labels == label).nonzero().squeeze(1)
         if len(members) < count:
-            raise UserError(
-                f"--validation-images {count}: class {label} has {len(members)}; give at most so many"
-            )
+            way_out = "give at most so many" if len(members) else "add some, or leave the option out"
+            raise UserError(f"--validation-images {count}: class {label} has {len(members)}; {way_out}")
         chosen.append(_draw(members, count, generator))
     return torch.cat(chosen).sort().values
 

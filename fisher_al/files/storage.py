@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fisher_al.errors import UserError
+from fisher_al.errors import UserError, raise_if_of_machine
 
 # From this size on, what is written row by row is put together in a file.
 MAPPED_BYTES = 2**28
@@ -146,6 +146,7 @@ def verified_tensors(path: Path, otherwise: str, mmap: bool = False) -> Any:
             )
             _require_plain(content, set())
     except Exception as error:  # a broken file can fail anywhere in the archive or unpickling code
+        raise_if_of_machine(error, path)
         raise UserError(f"{path}: truncated or not a tensor file; {otherwise}") from error
     if altered:
         raise UserError(f"{path}: altered (checksum of {altered}); {otherwise}")
@@ -230,7 +231,9 @@ def load_indices(path: Path, size: int, pool_size: int, otherwise: str, crc32: i
         if stored.dtype.kind not in "iu":
             raise TypeError(stored.dtype)
         indices = torch.from_numpy(stored.astype(np.int64))
-    except Exception as error:  # a forged header can ask numpy for anything
+    except Exception as error:  # a forged header can ask numpy for anything, much memory too
+        if not isinstance(error, MemoryError):
+            raise_if_of_machine(error, path)
         raise UserError(f"{path}: truncated or not a .npy file of integers; {otherwise}") from error
     in_range = indices.numel() == 0 or (indices.min() >= 0 and indices.max() < pool_size)
     if indices.shape != (size,) or not in_range or indices.unique().numel() != size:

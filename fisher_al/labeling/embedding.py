@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fisher_al.data.folder_images import BATCHES_AHEAD, Decoder
 from fisher_al.data.folder_lists import FORMATS, unreadable
 from fisher_al.data.loaders import LOADERS
-from fisher_al.data.pixels import has_deep_pixels
+from fisher_al.data.pixels import why_misread
 from fisher_al.errors import UserError
 from fisher_al.labeling.cache import FeatureCache, Identity, identity_of
 from fisher_al.method.descriptors import ForwardPass
@@ -190,8 +190,8 @@ def _problem_in_header(path: Path, resize: int) -> str | None:
         with Image.open(path) as image:
             if image.format not in FORMATS:
                 return f"its format is {image.format}"
-            if has_deep_pixels(image):
-                return "its pixels have 32 bits"
+            if reason := why_misread(image):
+                return reason
             if image.width * image.height > MOST_PIXELS:
                 return f"it has {image.width} x {image.height} pixels"
             if resize**2 * max(image.size) > MOST_PIXELS * min(image.size):

@@ -64,6 +64,8 @@ def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
     network = seeded_network(experiment.network, classes, weights_seed).to(device)
     batch_size = default_evaluation_batch_size(device, experiment.source.image_shape)
     if layout.pretrained:
+        if len(set(experiment.source.image_shape[:2])) > 1:
+            raise UserError(f"{experiment.name}: rotations need square images; let the reader pad them")
         result = fit(
             network,
             data.pool,

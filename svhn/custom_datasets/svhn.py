@@ -12,7 +12,7 @@ from torchvision.datasets import SVHN
 from torchvision.datasets.utils import check_md5, download_url
 
 from fisher_al.data.in_memory import RawSplits
-from fisher_al.errors import UserError, reason_of
+from fisher_al.errors import UserError, raise_if_of_machine, reason_of
 
 CHUNK = 10_000
 
@@ -55,6 +55,7 @@ def _read(raw: Path, split: str, verify: bool) -> tuple[Tensor, Tensor]:
         dataset = _AnyContent(str(raw), split)
         return _to_tensors(dataset.data, dataset.labels)
     except Exception as error:  # scipy raises whatever a broken file leads it to
+        raise_if_of_machine(error, path)
         raise UserError(f"{path}: truncated or not of SVHN's format ({error}); replace it") from error
 
 
