@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 from skactiveml.pool import CoreSet
+from test_pick_arrays import made
 
+from fisher_al import pick
+from fisher_al.method import skactiveml
 from fisher_al.method.acquisition import k_centre
 from fisher_al.method.skactiveml import badge_picks, coreset_picks
+from fisher_al.seeds import derive_seed
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -54,3 +58,17 @@ def test_badge_starts_at_the_largest_gradient_and_picks_distinct_available_image
     assert len(set(picks.tolist())) == 12
     assert picks.min() >= 10
     assert torch.equal(picks, badge_picks(features, probabilities, available, 12, seed=5))
+
+
+@pytest.mark.parametrize("method", ["coreset", "typiclust", "badge", "clue", "falcun"])
+def test_baselines_look_at_features_and_softmax(method):
+    pool, validation, labels, classifier = made()
+    labeled, available = torch.arange(12), torch.arange(12, 60)
+    features = torch.from_numpy(pool).float()
+    softmax = torch.from_numpy(classifier.predict_proba(pool)).float()
+    seen = {"coreset": (features, labeled), "typiclust": (features, labeled), "falcun": (softmax.double(),)}
+    choose = getattr(skactiveml, f"{method}_picks")
+    expected = choose(*seen.get(method, (features, softmax)), available, 8, derive_seed(0, "picks"))
+    budget = np.int64(8)  # as numpy counts
+    found = pick(pool, validation, labels, classifier, budget, method=method, labeled=range(12))
+    assert found.tolist() == expected.tolist()

@@ -5,7 +5,7 @@ import torch
 from naive import lenet_descriptor
 
 from fisher_al.data.images import Images
-from fisher_al.method.descriptors import ForwardPass, describe
+from fisher_al.method.descriptors import ForwardPass, describe, residuals
 from fisher_al.method.pseudo_labels import nearest_validation_label, predicted_label, true_label
 from mnist.experiment import MNIST
 
@@ -75,6 +75,16 @@ def test_nearest_validation_label_by_double_loop(network, images):
     ]
     rule = nearest_validation_label(validation, validation_labels, widths)
     assert rule(one_pass, labels).tolist() == expected
+
+
+@pytest.mark.parametrize("scale", [1, 20, 100])
+def test_directions_of_scores_are_not_lost_where_the_network_is_sure(scale):
+    logits = scale * torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    labels = logits.argmax(1)
+    others = logits.double().softmax(1).scatter(1, labels[:, None], 0)
+    expected = others.scatter(1, labels[:, None], -others.sum(1, keepdim=True))
+    found = residuals(logits, labels).double()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-38)  # below that there is no float32
 
 
 class WithoutClosedForm(torch.nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import call
 from torch import nn
 
@@ -14,7 +15,11 @@ from fisher_al import METHODS, Images, Tapped, UserError, pick_images
 from fisher_al.commands.scripts import Datasets
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
+from fisher_al.method import fisher_kernel
+from fisher_al.method.network import TappedNetwork, no_dropout, untapped
 from fisher_al.method.predictions import predict
+from fisher_al.method.submodular import gradient_directions
+from fisher_al.method.views import draw_views
 from mnist.custom_datasets.digits import read_digits
 from mnist.experiment import DIGITS
 
@@ -188,6 +193,52 @@ def test_a_network_without_scales_and_sets_that_do_not_fit(sets):
     assert Images(pixels, torch.zeros(4, dtype=torch.int32), 0.5, 0.5).labels.dtype == torch.long
     with pytest.raises(UserError, match="validation: no images"):
         pick_images(small_network(10), sets[0], Images(pixels[:0], torch.zeros(0), 0.5, 0.5), 5)
+
+
+def test_as_many_views_are_drawn_as_asked_for(sets, network, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        fisher_kernel, "draw_views", lambda count, *rest: drawn.append(count) or draw_views(count, *rest)
+    )
+    pick_images(network, *sets, 5, "cor", labeled=[1, 2], mc_samples=3)  # a list will do
+    assert drawn == [3]
+
+
+class Perceptron(TappedNetwork):
+    """One whose hidden activation is a vector."""
+
+    scales, head, closed_form_scales = {"hidden": 20}, "top", frozenset()
+
+    def __init__(self):
+        super().__init__()
+        self.bottom, self.top = nn.Linear(784, 20), nn.Linear(20, 10, bias=False)
+
+    def below_dropout(self, images):
+        return self.bottom(images.flatten(1)).relu()
+
+    def above_dropout(self, hidden, tap=untapped, dropout=no_dropout):
+        return self.top(dropout(tap("hidden", hidden), 0.5))
+
+
+@pytest.mark.parametrize("method", ["varMC", "gradFmap", "similar"])
+def test_a_network_of_vectors_without_a_bias(method, sets):
+    torch.manual_seed(0)
+    network = Perceptron()
+    assert len(pick_images(network, *sets, 5, method, mc_samples=3).unique()) == 5
+    if method == "similar":
+        residual, feature = gradient_directions(network, sets[0], 64)
+        for i, j in ((0, 1), (5, 9)):
+            one, other = (_gradient(network, sets[0][torch.tensor([k])][0]) for k in (i, j))
+            cosine = F.cosine_similarity(one, other, 0)
+            assert (residual[i] @ residual[j]) * (feature[i] @ feature[j]) == pytest.approx(
+                cosine.item(), abs=1e-5
+            )
+
+
+def _gradient(network, image):
+    logits = network(image)
+    loss = F.cross_entropy(logits, logits.argmax(1))
+    return torch.autograd.grad(loss, network.top.weight)[0].flatten()
 
 
 def test_the_network_is_left_as_it_was(sets, network):

@@ -42,7 +42,7 @@ def k_centre(features: Tensor, count: int, generator: torch.Generator, contender
     (Sener and Savarese, arXiv:1708.00489). A running maximum makes it count x M products, and because that
     maximum only grows, only rows that are small now can be next: the `contenders` compete by a small table
     of their products until one outside of them could be smaller. All other products are then caught up with
-    in one matrix product. The outcome does not depend on `contenders`.
+    in one matrix product. But among equals, the outcome does not depend on `contenders`.
     """
     centre = int(torch.randint(len(features), (1,), generator=generator))
     chosen = torch.tensor([centre], device=features.device)

@@ -54,7 +54,8 @@ def label_list(name: str, values: Any, count: int) -> list[Hashable]:
     labels = values.tolist() if hasattr(values, "tolist") else values
     labels = list(labels) if isinstance(labels, Iterable) else []
     if len(labels) != count or not all(isinstance(label, Hashable) for label in labels):
-        raise UserError(f"{name} {np.shape(values)}: has to be ({count},), a label for every row")
+        shape = getattr(values, "shape", (len(labels),))
+        raise UserError(f"{name} {shape}: has to be ({count},), a label for every row")
     return labels
 
 

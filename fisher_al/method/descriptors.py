@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fisher_al.data.batches import shared_batches
 from fisher_al.data.images import Images
 from fisher_al.distributed import gather_rows
 from fisher_al.method.network import TappedNetwork
+
+
+def residuals(logits: Tensor, labels: Tensor) -> Tensor:
+    """Softmax less one-hot (n, C): the loss's gradients by logits (n, C), with labels (n,).
+
+    That of the label is minus the sum of the others. Its difference from 1 is lost where it rounds to 1,
+    and the direction with it.
+    """
+    chosen = labels.unsqueeze(1)
+    others = logits.softmax(1).scatter(1, chosen, 0)
+    return others.scatter(1, chosen, -others.sum(1, keepdim=True))
+
 
 # Numbers in the gradients of several classes that are in memory at once.
 GRADIENTS_AT_ONCE = 2**25
@@ -47,16 +58,17 @@ class ForwardPass:
 
     def scores(self, labels: Tensor) -> Tensor:
         """Fisher scores (N, L): gradient of CE(f(x), label) at each scale, averaged over positions."""
-        one_hot = F.one_hot(labels, self.logits.shape[1])
-        return self._pull_back((self.logits.softmax(1) - one_hot).unsqueeze(1)).squeeze(1)
+        return self._pull_back(residuals(self.logits, labels).unsqueeze(1)).squeeze(1)
 
     def class_scores(self) -> Tensor:
         """Fisher scores (N, C, L) of every class as the label.
 
         The gradient is linear in softmax - one-hot, so the classes share one pass.
         """
-        classes = torch.eye(self.logits.shape[1], device=self.logits.device)
-        return self._pull_back(self.logits.softmax(1).unsqueeze(1) - classes)
+        count, classes = self.logits.shape
+        of_every = torch.arange(classes, device=self.logits.device).repeat(count)
+        cotangents = residuals(self.logits.repeat_interleave(classes, 0), of_every)
+        return self._pull_back(cotangents.unflatten(0, (count, classes)))
 
     def _pull_back(self, cotangents: Tensor) -> Tensor:
         """Pooled gradients (N, R, L) of the logits weighted by each of the cotangents (N, R, C)."""

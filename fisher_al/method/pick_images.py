@@ -44,7 +44,7 @@ def pick_images(
         raise UserError(
             f"{type(network).__name__}: names no scales; wrap it as Tapped(network, scales, head)"
         )
-    labeled = row_indices(None if labeled is None else labeled.cpu(), len(pool))
+    labeled = row_indices(None if labeled is None else torch.as_tensor(labeled).cpu(), len(pool))
     scales = tuple(network.scales if scales is None else scales)
     chosen = _method(method, network, scales)
     check_budget(budget, labeled, len(pool))

@@ -113,7 +113,7 @@ def _ask(
     # k-means adds up in an order that depends on the threads
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # that there are fewer clusters than asked for
-        found = strategy.query(rows, y, candidates=available.numpy(), batch_size=budget, **classifier)
+        found = strategy.query(rows, y, candidates=available.numpy(), batch_size=int(budget), **classifier)
     picks = available.new_tensor(list(dict.fromkeys(found)))
     left = available[~torch.isin(available, picks)]
     generator = torch.Generator().manual_seed(seed)

@@ -13,11 +13,14 @@ from fisher_al.data.images import Images
 from fisher_al.distributed import decided_by_main, gather_rows
 from fisher_al.method.acquisition import unlabeled_indices
 from fisher_al.method.base import Descriptors, Iteration, Method
+from fisher_al.method.descriptors import residuals
 from fisher_al.method.network import TappedNetwork
 from fisher_al.method.predictions import misclassified_validation
 
 # Candidates whose similarity to all targets is in memory at once, and of those that look best after a pick.
 AT_ONCE, LOOKED_AT = 1024, 64
+
+SMALLEST = torch.finfo(torch.double).tiny
 
 
 class Similar(Method):
@@ -54,30 +57,25 @@ def gradient_directions(
     """Factors of length 1, (N, C) and (N, width + 1), of each image's gradient in the classification layer.
 
     That of its weights and bias is the outer product of softmax less label and of the layer's input with a 1
-    behind it, so the product of the factors' products is the cosine of two gradients. labels : (N,), by
-    default those that the network predicts.
+    behind it (0 in a layer without bias), so the product of the factors' products is the cosine of two
+    gradients. labels : (N,), by default those that the network predicts.
     """
     seen: list[Tensor] = []
-    hook = network.get_submodule(network.head).register_forward_pre_hook(lambda _, given: seen.append(*given))
+    head = network.get_submodule(network.head)
+    hook = head.register_forward_pre_hook(lambda _, given: seen.append(*given))
+    of_bias = 0.0 if getattr(head, "bias", None) is None else 1.0
     network.eval()
-    residuals, inputs, start = [], [], 0
+    directions, inputs, start = [], [], 0
     for chunk, batch, _ in shared_batches(images, batch_size):
         with torch.inference_mode():
             logits = gather_rows(network(batch), batch_size, len(chunk))
             inputs.append(gather_rows(seen.pop().flatten(1), batch_size, len(chunk)))
         own = logits.argmax(1) if labels is None else labels[start : start + len(chunk)]
-        residuals.append(_residuals(logits, own))
+        # in float64, where directions are not lost to underflow
+        directions.append(F.normalize(residuals(logits.double(), own), eps=SMALLEST).float())
         start += len(chunk)
     hook.remove()
-    return torch.cat(residuals), F.normalize(F.pad(torch.cat(inputs), (0, 1), value=1.0))
-
-
-def _residuals(logits: Tensor, labels: Tensor) -> Tensor:
-    """Directions of softmax less one-hot (n, C), exact where the softmax is all but one-hot itself."""
-    chosen = labels.unsqueeze(1)
-    others = logits.double().softmax(1).scatter(1, chosen, 0)
-    residuals = others.scatter(1, chosen, -others.sum(1, keepdim=True))
-    return F.normalize(residuals, eps=torch.finfo(torch.double).tiny).float()
+    return torch.cat(directions), F.normalize(F.pad(torch.cat(inputs), (0, 1), value=of_bias))
 
 
 def greedy_mutual_information(

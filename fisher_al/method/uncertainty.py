@@ -188,7 +188,9 @@ def statistics_in_blocks(
         # masks depend on which images a batch holds, not on which process computes it
         generator.manual_seed(derive_seed(seed, int(chunk[0]) + process_rank() * batch_size))
         with torch.inference_mode():
-            hidden = network.below_dropout(inputs).contiguous(memory_format=torch.channels_last)
+            hidden = network.below_dropout(inputs)
+            if hidden.dim() == 4:
+                hidden = hidden.contiguous(memory_format=torch.channels_last)
             logits = network.above_dropout(torch.cat([hidden] * samples), dropout=dropout)
             probabilities = logits.unflatten(0, (samples, len(inputs))).softmax(2)
             block = statistics(probabilities)
