@@ -7,7 +7,7 @@ import pytest
 from hostile import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds import KEYS, labels_of, make_pool, touch, write_csv, write_json
+from rounds import KEYS, labels_of, make_pool, save_image, touch, write_csv, write_json
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_labels
@@ -40,6 +40,18 @@ def test_a_json_export_is_read(pool, tmp_path):
     ]
     found = labels_of(pool, write_json(tmp_path / "export.json", tasks))
     assert found == {"a/y.jpg": "dog", KEYS[3]: "cat", "a/x.jpg": "skip"}
+
+
+def test_uploaded_files_are_found_by_the_names_that_are_stored(pool, tmp_path):
+    save_image(tmp_path / "pool" / "IMG 7 (1).jpg", 9)
+    tasks = [annotated("/data/upload/1/0123abcd-IMG_7_1.jpg", choice("dog"))]
+    found = read_labels([write_json(tmp_path / "x.json", tasks)], find_pool(tmp_path / "pool"))
+    assert found == {"IMG 7 (1).jpg": "dog"}
+
+
+def test_files_of_local_storage_are_found_by_the_end_of_their_paths(pool, tmp_path):
+    tasks = [annotated("/data/local-files/?d=set/pool/a/x.jpg", choice("dog"))]
+    assert labels_of(pool, write_json(tmp_path / "x.json", tasks)) == {"a/x.jpg": "dog"}
 
 
 def test_a_json_min_export_is_read(pool, tmp_path):

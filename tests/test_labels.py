@@ -215,6 +215,20 @@ def test_an_image_of_this_machine_is_no_other_of_its_name(pool, tmp_path):
     assert labels_of(pool, path) == {"a/x.jpg": "cat"}
 
 
+def test_a_label_of_an_image_that_is_gone_is_not_anothers(pool, tmp_path):
+    labels = write_csv(tmp_path / "labels.csv", COLUMNS, [("day2/a/x.jpg", "dog")])
+    with pytest.raises(UserError, match=r"'day2/a/x\.jpg' is not in the pool"):
+        labels_of(pool, labels)
+    validation = write_csv(tmp_path / "v.csv", COLUMNS, [("cat/a/x.jpg", "cat"), ("dog/a/y.jpg", "dog")])
+    with pytest.raises(UserError, match=r"'cat/a/x\.jpg' not found"):
+        read_validation(validation, pool)
+
+
+@pytest.mark.parametrize("path", ["/data/set/pool/a/x.jpg", "C:\\set\\pool\\a\\x.jpg"])
+def test_of_a_path_from_another_machine_the_end_counts(path, pool, tmp_path):
+    assert labels_of(pool, write_csv(tmp_path / "labels.csv", COLUMNS, [(path, "cat")])) == {"a/x.jpg": "cat"}
+
+
 def test_answers_that_hold_no_label_are_told(pool, tmp_path):
     template = write_csv(tmp_path / "labels.csv", COLUMNS, [(key, "") for key in KEYS])
     with pytest.raises(UserError, match=r"labels\.csv: no label in it; name the file that holds the answers"):

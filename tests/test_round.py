@@ -61,6 +61,10 @@ def test_the_report_is_what_can_be_counted_by_hand(animals):
     images = numbers["images"]
     assert (images["pool"], images["labeled"], images["validation"], images["picked"]) == (24, 6, 15, 6)
     assert not set(picked(animals, "round2")) & set(picked(animals, "round1"))
+    rest = {row["filepath"] for row in read_csv(animals / "round2" / "predictions.csv")}
+    assert rest == {row["filepath"] for row in read_csv(animals / "truth.csv")} - set(
+        picked(animals, "round1")
+    )
     of_all = numbers["accuracy"]["all validation images"]
     never = numbers["accuracy"]["validation images that are never matched"]
     assert (of_all["images"], never["images"]) == (15, 3)  # a fifth of each class
@@ -88,6 +92,10 @@ def test_predictions_are_those_of_the_head_that_is_kept(played_round):
         probabilities = (head["weight"] @ features + head["bias"]).softmax(0)
         assert row["predicted"] == head["classes"][int(probabilities.argmax())]
         assert float(row["confidence"]) == pytest.approx(probabilities.max().item(), abs=1e-3)
+    told = {row["filepath"]: row for row in rest}
+    for row in read_csv(folder / "picks.csv"):
+        assert row["predicted"] == told[row["filepath"]]["predicted"]
+        assert float(row["confidence"]) == pytest.approx(float(told[row["filepath"]]["confidence"]), abs=2e-4)
 
 
 def test_the_same_command_again_changes_nothing(animals):
@@ -97,6 +105,22 @@ def test_the_same_command_again_changes_nothing(animals):
     assert outcome.code == 0, outcome.err
     assert "24 pool, 0 labeled" in outcome.out
     assert snapshot(animals) == before
+
+
+def test_a_round_whose_page_is_gone_makes_it_again(animals):
+    answer(animals)
+    before = snapshot(animals / "round1")
+    (animals / "round1" / "index.html").unlink()
+    outcome = fisher_al(*command(animals))
+    assert outcome.code == 0, outcome.err
+    after = snapshot(animals / "round1")
+    assert {**after, "report.json": b""} == {**before, "report.json": b""}  # that has times
+
+
+def test_a_round_of_fewer_picks_than_asked_for_says_why(animals):
+    outcome = fisher_al(*command(animals, "--near-duplicate", 0.001, out="few"))
+    assert outcome.code == 0, outcome.err
+    assert "Only 0 of 6 picks: all other images are near-duplicates; a larger" in outcome.out
 
 
 def test_a_round_that_was_killed_goes_on_to_the_same_picks(animals):

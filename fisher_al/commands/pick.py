@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,9 +143,11 @@ def pick_main(arguments: Sequence[str]) -> None:
     numbers = run_round(sources, reading, strategy, options.out)
     print(summary(numbers))
     page = options.out / PAGE
-    print(f"\nlabel them in a browser: {page}, or: fisher-al label {options.out}")
-    answers = " ".join(map(str, (*options.labels, options.out / ANSWERS)))
-    print(f"then: fisher-al pick {options.pool} ... --labels {answers} --out NEXT")
+    print(f"\nlabel them in a browser: {page}, or: fisher-al label {shlex.quote(str(options.out))}")
+    pool, *answers = (
+        shlex.quote(str(path)) for path in (options.pool, *options.labels, options.out / ANSWERS)
+    )
+    print(f"then: fisher-al pick {pool} ... --labels {' '.join(answers)} --out NEXT")
 
 
 def _require_layers_compared(method: str, scales: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from fisher_al.labeling.simulation import Answers, Point, rarest_half, simulate
 from fisher_al.labeling.tables import write_rows
 from fisher_al.method.registry import METHODS
 from fisher_al.results.plotting import Line, plot_panels
+from fisher_al.seeds import derive_generator
 
 COMPARED = ("random", "margin", "gradFmap", DEFAULT_METHOD)
 
@@ -52,7 +53,9 @@ class SimulateOptions(NetworkOptions, ComputeOptions, TargetOptions):
         "--validation", type=Path, required=True, help="labeled images of all classes, as in `pick`"
     )
     test: Path | None = option(
-        "--test", type=Path, help="labeled images that score (default: the pool's without a label yet)"
+        "--test",
+        type=Path,
+        help="labeled images that score (default: a fifth of the oracle's, not picked then)",
     )
     budget: int = option("--budget", type=count, required=True, help="labels in every round")
     rounds: int = option("--rounds", type=iterations, default=8, help="how many rounds")
@@ -70,6 +73,7 @@ def simulate_main(arguments: Sequence[str]) -> None:
     options = parser.read(SimulateOptions, parser.parse_args(arguments))
     if options.out.exists() and not options.out.is_dir():
         raise UserError(f"--out {options.out}: is a file; name a folder")
+    options = replace(options, methods=tuple(dict.fromkeys(options.methods)))
     table, *figures = (options.out / f"curves.{suffix}" for suffix in ("csv", "png", "pdf"))
     for path in (table, *figures):
         if path.exists():
@@ -84,18 +88,14 @@ def simulate_main(arguments: Sequence[str]) -> None:
     if needed > there:
         raise UserError(
             f"--budget {options.budget}: {options.rounds} rounds need {needed} labels, but the oracle knows "
-            f"{there} images of the pool; choose a smaller one, or fewer --rounds"
-        )
-    if needed == there and not test:
-        raise UserError(
-            f"--budget {options.budget}: {options.rounds} rounds take all {there} images that the oracle "
-            "knows, and none is left to score; choose a smaller one, fewer --rounds, or give --test"
+            f"{there} images of the pool{'' if options.test else ' that do not score'}; choose a smaller "
+            "one, or fewer --rounds"
         )
     points = _run(known, answers, options)
     if not points:
         raise UserError("--rounds: the labels are all of one class, so there was no head; ask for more")
     rare = ", ".join(shown(readable.classes[number]) for number in answers.rare.tolist())
-    print(f"rarest classes: {rare}")
+    print(f"rarest classes: {rare}; {len(answers.test)} images score")
     print(
         tabulate(
             _table(points, options.methods),
@@ -114,8 +114,21 @@ def simulate_main(arguments: Sequence[str]) -> None:
 def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
     """The images, those that test being among the validation images, and which these are."""
     catalogue = read_catalogue(options.pool, options.validation, options.oracle)
-    if options.test is None:
-        return catalogue, frozenset()
+    test = _given_test(catalogue, options) if options.test else _drawn_test(catalogue, options.seed)
+    joined = replace(catalogue.without(test), validation={**catalogue.validation, **test})
+    return joined, frozenset(test)
+
+
+def _drawn_test(catalogue: Catalogue, seed: int) -> dict[str, str]:
+    """A fifth of the oracle's images at random, with their labels."""
+    keys, generator = list(catalogue.labels), derive_generator(seed, "test")
+    drawn = torch.randperm(len(keys), generator=generator)[: -(-len(keys) // 5)]
+    return {keys[number]: catalogue.labels[keys[number]] for number in drawn.tolist()}
+
+
+def _given_test(catalogue: Catalogue, options: SimulateOptions) -> dict[str, str]:
+    """What --test holds."""
+    assert options.test is not None
     pool = Pool(catalogue.root, catalogue.images, {})
     test = read_validation(options.test, pool)
     if any(catalogue.labels[key] != test[key] for key in catalogue.labels.keys() & test.keys()):
@@ -126,8 +139,7 @@ def _read(options: SimulateOptions) -> tuple[Catalogue, frozenset[str]]:
         raise UserError(
             f"--test {options.test}: class '{unknown[0]}' is none of the oracle's or validation's"
         )
-    joined = replace(catalogue.without(test), validation={**catalogue.validation, **test})
-    return joined, frozenset(test)
+    return test
 
 
 def _require_readable(catalogue: Catalogue, readable: Catalogue, test: frozenset[str]) -> None:
@@ -138,7 +150,7 @@ def _require_readable(catalogue: Catalogue, readable: Catalogue, test: frozenset
     )
     if lost := sorted(before - after):
         raise UserError(f"--validation: of class '{lost[0]}' no image can be read; give one that can be")
-    if test and not test & readable.validation.keys():
+    if not test & readable.validation.keys():
         raise UserError("--test: none of its images can be read; give others, or leave it out")
 
 
@@ -157,9 +169,7 @@ def _divide(catalogue: Catalogue, images: Knowledge, test: frozenset[str]) -> tu
         labels=empty,
         left_out=empty,
     )
-    scored = (
-        Features(images.rows, images.validation[tests], images.validation_labels[tests]) if test else None
-    )
+    scored = Features(images.rows, images.validation[tests], images.validation_labels[tests])
     return known, Answers(images.labels, rarest_half(images.labels, images.num_classes), scored)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from fisher_al.data.folder_lists import SUFFIXES, is_text
 from fisher_al.errors import UserError
@@ -166,9 +166,23 @@ class _Finder:
         return {os.path.realpath(link): key for key, link in links if os.path.islink(link)}
 
     def _from_elsewhere(self, written: str) -> str | None:
-        """The pool image whose key ends a path from another machine, or that was uploaded under the name."""
-        uploaded = self._by_name.get(label_studio.uploaded_name(written), ())
+        """The pool image whose key ends a path from another machine, or that was uploaded under the name.
+
+        A relative path is none from elsewhere: its image would be another one of the same name.
+        """
+        written = PureWindowsPath(written).as_posix()
+        if not PureWindowsPath(written).root:
+            return None
+        uploaded = self._by_stored_name.get(label_studio.uploaded_name(written), ())
         return next(iter(self._ends_of(written)), uploaded[0] if len(uploaded) == 1 else None)
+
+    @cached_property
+    def _by_stored_name(self) -> dict[str, list[str]]:
+        """Pool images by the name that Label Studio keeps an uploaded file under."""
+        keys: dict[str, list[str]] = {}
+        for key in self._pool.keys:
+            keys.setdefault(label_studio.stored_name(os.path.basename(key)), []).append(key)
+        return keys
 
     def _ends_of(self, written: str) -> list[str]:
         """Pool images whose keys are the end of a path, the longest first."""

@@ -97,12 +97,17 @@ def path_in(image: str) -> str:
         except ValueError:
             return image
         local = parse_qs(address.query).get("d")
-        return local[0] if local else unquote(address.path)
+        return f"/{local[0]}" if local else unquote(address.path)
     return image
 
 
+def stored_name(name: str) -> str:
+    """The name that an uploaded file is kept under, after its digits (Django's `get_valid_filename`)."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
+
+
 def uploaded_name(path: str) -> str:
-    """The name that an uploaded file had before; empty if it was not uploaded."""
+    """The name that an uploaded file is stored under, without the digits; empty if it was not uploaded."""
     found = _UPLOADED.fullmatch(os.path.basename(path)) if "/data/upload/" in path else None
     return found["name"] if found else ""
 

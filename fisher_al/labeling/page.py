@@ -57,7 +57,7 @@ def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[C
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         thumbnails = [_jpeg_url(_placeholder()), *threads.map(_thumbnail, dict.fromkeys(sources))]
     contents = {
-        "key": f"fisher-al labels {_digest([title, [card.filepath for card in cards]])}",
+        "key": f"fisher-al labels {_digest([title, list(classes), [str(card.image) for card in cards]])}",
         "title": title,
         "classes": list(classes),
         "thumbnails": thumbnails,

@@ -26,9 +26,10 @@ def report(
             "validation images in the pool": catalogue.shared,
             "passed over": len(catalogue.passed_over),
             "picked": len(picks.positions),
-            "near-duplicates passed over": picks.near_duplicates,
+            "near-duplicates passed over": len(picks.near_duplicates),
         },
         "method": strategy.method,
+        "budget": strategy.budget,
         "accuracy": _accuracy(known, strategy, fitted),
         "classes": _classes(catalogue, known, fitted, picks),
     }
@@ -105,7 +106,13 @@ def summary(numbers: dict[str, Any]) -> str:
                 f"{kind} ({score['images']}): accuracy {score['accuracy']}%, balanced "
                 f"{score['balanced accuracy']}%"
             )
-    return "\n".join([*lines, accuracy["how"]])
+    lines.append(accuracy["how"])
+    if images["picked"] < numbers.get("budget", 0):
+        lines.append(
+            f"Only {images['picked']:,} of {numbers['budget']:,} picks: all other images are "
+            "near-duplicates; a larger --near-duplicate takes them, too."
+        )
+    return "\n".join(lines)
 
 
 def shown(name: str) -> str:

@@ -22,6 +22,8 @@ from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.embedding import Embedder, embed
 from fisher_al.labeling.outputs import (
     HEAD,
+    PAGE,
+    PICKS,
     PREDICTIONS,
     ROUND_FILES,
     cards_of,
@@ -122,7 +124,7 @@ def run_round(sources: Sources, reading: Reading, strategy: Strategy, out: Path)
     try:
         with hold(out / "round.lock"):
             require_own(out, settings)  # as another process may have been here meanwhile
-            if (out / REPORT).is_file():
+            if all((out / name).is_file() for name in (REPORT, PICKS, PAGE)):
                 return _read_report(out / REPORT)
             remove_abandoned(out / name for name in (SETTINGS, REPORT, DESCRIPTORS, *ROUND_FILES))
             save_json(settings, out / SETTINGS)

@@ -56,13 +56,9 @@ class Knowledge:
         labels[self.labeled] = self.labels
         return Features(self.rows, self.pool, labels)
 
-    def features_of(self, rows: Tensor) -> np.ndarray:
+    def features_of(self, rows: Tensor) -> Tensor:
         """Features (n, width) in memory."""
-        return np.ascontiguousarray(self.rows[rows.numpy()])
-
-    def features_of_pool(self, positions: Tensor) -> Tensor:
-        """The same of pool images (n,)."""
-        return torch.from_numpy(self.features_of(self.pool[positions]))
+        return torch.from_numpy(np.ascontiguousarray(self.rows[rows.numpy()]))
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class Strategy:
 
     method : one of `ON_FEATURES`, or several joined by +. budget : how many. hold_validation : match
     validation images, and do not train on them (the paper's rule). near_duplicate : cosine similarity of
-    features above which an image counts as a near-duplicate of one that is labeled or picked.
+    features above which an image counts as a near-duplicate of one that is trained on, skipped or picked.
     """
 
     method: str
@@ -98,13 +94,13 @@ class Fitted:
 @dataclass(frozen=True)
 class Picks:
     """Positions in the pool (n,) in the order of picking; similarity or uncertainty of each, NaN where the
-    method has none; the validation image that each was matched with, or else is most similar to; and how many
-    near-duplicates were passed over."""
+    method has none; the validation image that each was matched with, or else is most similar to. And the
+    positions of near-duplicates that were passed over."""
 
     positions: Tensor
     scores: Tensor
     matched: Tensor
-    near_duplicates: int = 0
+    near_duplicates: Tensor
 
 
 def fit(known: Knowledge, strategy: Strategy) -> Fitted:
@@ -117,11 +113,11 @@ def fit(known: Knowledge, strategy: Strategy) -> Fitted:
         rows, labels = torch.cat([rows, known.validation]), torch.cat([labels, known.validation_labels])
     if len(labels.unique()) < 2:
         return Fitted(None, None, None)
-    features, classes = known.features_of(rows), labels.numpy()
+    features, classes = known.features_of(rows).numpy(), labels.numpy()
     head = fit_head(features, classes, known.num_classes)
     if strategy.hold_validation:
         with torch.inference_mode():
-            probabilities = head(torch.from_numpy(known.features_of(known.validation))).softmax(1)
+            probabilities = head(known.features_of(known.validation)).softmax(1)
     else:
         own = np.arange(len(known.labels), len(classes))
         seed = derive_seed(strategy.seed, "folds")
@@ -148,7 +144,7 @@ def pick(known: Knowledge, fitted: Fitted, strategy: Strategy, deeper: Deeper | 
         torch.cat([part.positions for part in parts])[turns],
         torch.cat([part.scores for part in parts])[turns],
         torch.cat([part.matched for part in parts])[turns],
-        sum(part.near_duplicates for part in parts),
+        torch.cat([part.near_duplicates for part in parts]).unique(),
     )
 
 
@@ -165,12 +161,14 @@ def _pick_by(
     unavailable = torch.cat([known.labeled, known.left_out, taken])
     left = len(known.pool) - len(unavailable)
     count, more = strategy.budget, 0
-    earlier = torch.cat([known.labeled, taken])
+    earlier = known.pool[unavailable]
+    if not strategy.hold_validation:  # else copies of these are what is to be found
+        earlier = torch.cat([earlier, known.validation])
     ask = _asker(known, fitted, strategy, deeper, unavailable)
     while True:
         picks = ask(count)
         kept = without_near_duplicates(
-            known.features_of_pool, earlier, picks.positions, strategy.near_duplicate, strategy.budget
+            known.features_of, earlier, known.pool[picks.positions], strategy.near_duplicate, strategy.budget
         )
         if len(kept) >= strategy.budget or count == left:
             break
@@ -178,7 +176,9 @@ def _pick_by(
         count = min(left, count + more)
     chosen = kept[: strategy.budget]
     looked_at = int(chosen[-1]) + 1 if len(chosen) == strategy.budget else len(picks.positions)
-    passed = looked_at - len(chosen)
+    is_passed = torch.ones(looked_at, dtype=torch.bool)
+    is_passed[chosen] = False
+    passed = picks.positions[:looked_at][is_passed]
     return Picks(picks.positions[chosen], picks.scores[chosen], picks.matched[chosen], passed)
 
 
@@ -212,7 +212,8 @@ def _matched(
     matches = method.matches(iteration, unavailable, described, targets, count)
     widths = [iteration.load_network(0).scales[name] for name in iteration.scales]
     most = method.largest_similarity(widths)
-    return Picks(matches.candidates, matches.similarity / most, matchable[matches.centres])
+    similarity, matched = matches.similarity / most, matchable[matches.centres]
+    return Picks(matches.candidates, similarity, matched, matches.candidates[:0])
 
 
 def _chosen(known: Knowledge, method: Method, iteration: Iteration, unavailable: Tensor, count: int) -> Picks:
@@ -222,7 +223,7 @@ def _chosen(known: Knowledge, method: Method, iteration: Iteration, unavailable:
     scores = torch.full((len(positions),), torch.nan)
     if isinstance(method, PredictionUncertainty):
         scores = method.uncertainty(iteration)[positions]
-    return Picks(positions, scores, _most_similar(known, positions))
+    return Picks(positions, scores, _most_similar(known, positions), positions[:0])
 
 
 def told_of(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
@@ -230,14 +231,13 @@ def told_of(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
     if fitted.told is None or len(picks.positions) == 0:
         return None
     with torch.inference_mode():
-        return fitted.told(known.features_of_pool(picks.positions)).softmax(1)
+        return fitted.told(known.features_of(known.pool[picks.positions])).softmax(1)
 
 
 def _most_similar(known: Knowledge, positions: Tensor) -> Tensor:
     """The validation image that is most similar in R_z to each of some pool images (n,)."""
     images, validation = (
-        standardise(torch.from_numpy(known.features_of(rows)))
-        for rows in (known.pool[positions], known.validation)
+        standardise(known.features_of(rows)) for rows in (known.pool[positions], known.validation)
     )
     return (images @ validation.T).argmax(1)
 

@@ -17,12 +17,12 @@ from fisher_al.seeds import derive_seed
 class Answers:
     """What the oracle knows. pool : class (N,) of every pool image. rare : numbers of the rarest classes.
 
-    test : images that score, with their labels; None: those of the pool that have no label yet.
+    test : images that score, with their labels.
     """
 
     pool: Tensor
     rare: Tensor
-    test: Features | None = None
+    test: Features
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def simulate(
 
 def _point(known: Knowledge, answers: Answers, strategy: Strategy, fitted: Fitted) -> Point:
     assert fitted.head is not None
-    test = answers.test if answers.test is not None else _rest_of_pool(known, answers)
+    test = answers.test
     predictions, _ = classes_in_blocks(fitted.head, test)
     right = (predictions == test.labels).double()
     recalls = {int(label): right[test.labels == label].mean().item() for label in test.labels.unique()}
@@ -82,17 +82,12 @@ def _point(known: Knowledge, answers: Answers, strategy: Strategy, fitted: Fitte
     )
 
 
-def _rest_of_pool(known: Knowledge, answers: Answers) -> Features:
-    is_rest = torch.ones(len(known.pool), dtype=torch.bool)
-    is_rest[known.labeled] = False
-    return Features(known.rows, known.pool[is_rest], answers.pool[is_rest])
-
-
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
 def rarest_half(labels: Tensor, num_classes: int) -> Tensor:
-    """Numbers of the half of the classes that have the fewest images."""
+    """Numbers of the half of the classes that have the fewest images, but some."""
     counts = torch.bincount(labels, minlength=num_classes)
-    return counts.sort(stable=True).indices[: num_classes // 2]
+    fewest = counts.sort(stable=True).indices
+    return fewest[counts[fewest] > 0][: num_classes // 2]
