@@ -9,6 +9,7 @@ from conftest import ROOT
 from scipy.stats import ttest_rel
 from test_curves import make_chain
 
+from fisher_al.experiment import Variant
 from fisher_al.results.comparison import (
     area_difference,
     area_interval,
@@ -107,6 +108,15 @@ def test_published_curves_are_found_by_method():
     assert published_mean(make_chain(ROOT, token="vaal"))[[0, 4, 9]] == pytest.approx(
         [51.548, 62.141, 68.164]
     )
+
+
+def test_there_is_no_published_curve_of_another_protocol():
+    ours = make_chain(ROOT, token="gradFmap/80", iterations=10)
+    noisy = replace(ours, layout=replace(ours.layout, noisy_ratio=0.1))
+    for other in (noisy, replace(ours, budget=40), replace(ours, variant=Variant(keep="last"))):
+        assert published_mean(other) is None
+    vaal = make_chain(ROOT, token="vaal")
+    assert published_mean(replace(vaal, layout=replace(vaal.layout, pretrained=False))) is None
 
 
 @pytest.mark.skipif(not REFERENCE_CURVES.is_file(), reason=f"needs {REFERENCE_CURVES}")

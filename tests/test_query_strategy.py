@@ -85,6 +85,23 @@ def test_a_classifier_that_guesses_without_labels_is_not_asked(question):
         assert strategy.query(**guessing).tolist() == strategy.query(**asked).tolist()
 
 
+def test_another_random_state_decides_otherwise(question):
+    strategies = (FisherKernelMatching(random_state=state) for state in range(8))
+    assert len({tuple(one.query(**question, batch_size=2).tolist()) for one in strategies}) > 1
+
+
+def test_the_classifier_is_fitted_as_told_and_left_alone(question):
+    strategy, wanted = FisherKernelMatching(random_state=0), {**question, "batch_size": 30}
+    queries = strategy.query(**wanted).tolist()
+    assert not hasattr(question["clf"], "estimator_")  # a clone was fitted
+    weights = np.where(np.arange(60) < 4, 100.0, 0.01)
+    weighted = strategy.query(**wanted, sample_weight=weights).tolist()
+    assert weighted != queries
+    fitted = SklearnClassifier(LogisticRegression(), classes=[0, 1, 2])
+    fitted.fit(question["X"], question["y"], sample_weight=weights)
+    assert strategy.query(**{**wanted, "clf": fitted}, fit_clf=False).tolist() == weighted
+
+
 def test_a_random_state_decides(question):
     first, second = (
         FisherKernelMatching(random_state=3).query(**question, batch_size=2).tolist() for _ in range(2)

@@ -1,5 +1,6 @@
 """Departures from the paper's protocol: fewer validation images, training on them, which epoch goes on."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +42,17 @@ def digits(count, seed):
     for row, label in enumerate(labels.tolist()):
         pixels[row, 2 * label : 2 * label + 5] += 150
     return Images(pixels.to(torch.uint8), labels, 0.13, 0.3)
+
+
+def test_no_two_draws_share_a_seed(folder, layout):
+    chain, other_run = make_chain(layout), replace(layout, run="run1")
+    others = [replace(chain, seed=1), replace(chain, layout=other_run)]
+    others.append(replace(chain, method=parse_method("varMC", DIGITS)))
+    assert len({one.own_seed(0, "picks") for one in (chain, *others)}) == 4
+    assert len({chain.iteration(batch).seed_of("picks") for batch in (0, 1)}) == 2
+    shutil.copytree(layout.run_folder, other_run.run_folder)
+    heads = [replace(chain, layout=one).load_model(0, 0).fc2.weight for one in (layout, other_run)]
+    assert not torch.equal(*heads)
 
 
 def test_next_iteration_starts_from_the_epoch_that_is_kept(layout):
