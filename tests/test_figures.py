@@ -3,15 +3,17 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import call, run, snapshot
+from conftest import ROOT, call, require_one_line, run, snapshot
 from test_curves import make_chain, write_accuracy
 
 from fisher_al.errors import UserError
+from fisher_al.results import plotting
 from fisher_al.results.curve_files import read_json
 from fisher_al.results.plotting import plot_panels
 from fisher_al.results.visualization import Panel
@@ -173,7 +175,7 @@ def test_a_figure_of_the_paper_and_again_from_its_data(folder):
         (("--accuracy", "101"), "--accuracy: '101' is not an accuracy in percent"),
         (
             ("--data", "nowhere.json"),
-            "--data: draws what its files hold; leave --methods",
+            "draws what its files hold; leave --run-stop, --imbalance-ratio, --iterations, --methods out",
         ),
     ],
 )
@@ -195,7 +197,39 @@ BROKEN = (
     '{"dataset": "X", "metric": "best"}',
     '{"dataset": "X", "curves": 3, "metric": "best"}',
     '{"dataset": "MNIST", "metric": "best", "curves": [{"runs": {}}]}',
+    '{"dataset": "MNIST", "metric": "best", "curves": [{"runs": {"\\u001b[31m": [1]}}]}',
 )
+
+
+def test_curves_that_only_their_settings_tell_apart_are_not_drawn_together(tmp_path):
+    files = [ROOT / "images" / name for name in ("mnist-fig2.json", "mnist-later_best.json")]
+    outcome = call("run_plot.py", "--data", *files, "--out", tmp_path)
+    require_one_line(outcome, "two curves are random, of other settings .*; draw their files on their own")
+    later = call("run_plot.py", "--data", files[1], "--compare-paper", "--out", tmp_path)
+    require_one_line(later, "--compare-paper: the paper shows none of these curves")
+    content = json.loads(files[0].read_text())
+    for curve in content["curves"]:
+        curve["runs"] = {run: [None] * len(row) for run, row in curve["runs"].items()}
+    (tmp_path / "empty.json").write_text(json.dumps(content))
+    require_one_line(
+        call("run_plot.py", "--data", tmp_path / "empty.json"), r"empty\.json: no accuracy in it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "share"),
+    [("gradFmap/80", "varMC", "40% fewer"), ("varMC", "gradFmap/80", "67% more")],  # 1.5 batches and 2.5
+)
+def test_a_figure_says_who_saves_labels(ours, other, share, folder, monkeypatch):
+    told = []
+    monkeypatch.setattr(plotting, "_save", lambda figure, paths: told.append(figure))
+    claimed = replace(MNIST.figures["fig2"], claim=(ours, other, 80))
+    monkeypatch.setitem(MNIST.figures, "fig2", claimed)
+    common = ("--datadir", folder, "--run-stop", 2, "--iterations", 3)
+    assert call("run_plot.py", "--figure", "fig2", *common).code == 0
+    legends = [*told[0].legends, *filter(None, [told[0].axes[0].get_legend()])]
+    texts = [text.get_text() for legend in legends for text in legend.get_texts()]
+    assert f"{share} labels at 80%" in texts
 
 
 @pytest.mark.parametrize("content", BROKEN)

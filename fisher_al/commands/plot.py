@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tabulate import tabulate
@@ -30,6 +30,7 @@ from fisher_al.results.cost import COST_HEADER, collect_costs, cost_table, write
 from fisher_al.results.curve_files import read_json, write_csv, write_json
 from fisher_al.results.curves import EPOCHS, METRICS, Curve, collect_curves, print_results, results_header
 from fisher_al.results.plotting import Saving, plot_costs, plot_curves, plot_metrics
+from fisher_al.results.published import published_mean
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     if options.compare_paper and len(by_metric) > 1:
         raise UserError("--compare-paper: not with several accuracies side by side; name one --metric")
     every = [curve for curves in by_metric.values() for curve in curves]
+    if options.compare_paper and all(published_mean(curve.chain) is None for curve in every):
+        raise UserError("--compare-paper: the paper shows none of these curves; leave it out")
+    for curves in by_metric.values():
+        _require_names(curves)
     names = list(dict.fromkeys(curve.chain.curve_name for curve in every))
     if options.reference and options.reference not in names:
         raise UserError(
@@ -103,6 +108,19 @@ def run_plot_main(datasets: Datasets, arguments: Sequence[str]) -> None:
             if options.data is not None and len(ratios) > 1:
                 name += f"_ir_{format_ratio(ratio)}"
             _write(panels, folder / name, experiment, options, is_copy)
+
+
+def _require_names(curves: Sequence[Curve]) -> None:
+    """Raise UserError if two curves of one pool would carry one name."""
+    known: set[tuple[float, str]] = set()
+    for curve in curves:
+        name = curve.chain.layout.imbalance_ratio, curve.chain.curve_name
+        if name in known:
+            raise UserError(
+                f"--data: two curves are {name[1]}, of other settings (--keep, seed or budget); draw their "
+                "files on their own"
+            )
+        known.add(name)
 
 
 def _ratios(chains: Iterable[Chain]) -> list[float]:
@@ -134,17 +152,26 @@ def _find_curves(experiment: Experiment, options: PlotOptions) -> dict[str, list
     """The curves to draw, by which accuracy they show."""
     figure = chosen_figure(experiment, options)  # an unknown one is an error before anything is read
     if options.data is not None:
-        if options.methods or options.imbalance_ratio or options.metric:
-            raise UserError("--data: draws what its files hold; leave --methods, -ir and --metric out")
+        if given := _choices(options):
+            raise UserError(f"--data: draws what its files hold; leave {', '.join(given)} out")
         by_metric = read_json(*options.data, experiment=experiment)
     else:
         chains = campaign_chains(experiment, options)
         metrics = options.metric or (figure.metrics if figure else ("best",))
         by_metric = {metric: collect_curves(chains, metric) for metric in dict.fromkeys(metrics)}
     if not any(curve.counts.any() for curves in by_metric.values() for curve in curves):
+        if options.data is not None:
+            raise UserError(f"{', '.join(map(str, options.data))}: no accuracy in it; write it again")
         folder = options.data_folder(experiment.name)
         raise UserError(f"{folder}: no results of these runs, or none with that accuracy; run run.py first")
     return by_metric
+
+
+def _choices(options: PlotOptions) -> list[str]:
+    """The flags given that say which chains, and which accuracy."""
+    chosen = [own for own in fields(CampaignOptions) if own.name not in ("dataset", "datadir", "figure")]
+    chosen += fields(MetricOptions)
+    return [own.metadata["flags"][-1] for own in chosen if getattr(options, own.name) != own.default]
 
 
 def _compare(curves: Sequence[Curve], options: PlotOptions, metric: str) -> None:

@@ -154,6 +154,8 @@ def _curve(entry: dict, experiment: Experiment) -> Curve:
     rows = [[np.nan if value is None else _within(value, 0, 100) for value in row] for row in runs.values()]
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
         raise ValueError("runs that are empty or of different lengths")
+    if not all(map(str.isprintable, runs)):
+        raise ValueError("a run whose name cannot be printed")
     ratio, noise = number("ir", 1, 1e9, (int, float)), number("nr", 0, 1, (int, float))
     layout = Layout(
         Path(), next(iter(runs)), float(ratio), noise, bool(number("pretrained", 0, 1)), number("E", 1, 1000)

@@ -50,7 +50,8 @@ def plot_curves(
     axes.set_title(_title(first), parse_math=False)
     axes.set_xlabel("labeled share of the pool, %")
     axes.set_ylabel("top-1 test accuracy, %")
-    axes.set_xticks(_labeled_shares(curves))
+    shares = _labeled_shares(curves)
+    axes.set_xticks(shares[:: 1 + len(shares) // 13])
     axes.grid(alpha=0.3)
     if with_paper:
         axes.plot([], [], **_PUBLISHED, color="#555555", label="published (paper)")
