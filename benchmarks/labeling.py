@@ -27,10 +27,10 @@ from fisher_al.errors import UserError
 from fisher_al.files.storage import save_json
 from fisher_al.labeling.backbone import load_backbone
 from fisher_al.labeling.cache import open_cache
-from fisher_al.labeling.catalogue import spared
 from fisher_al.labeling.embedding import embed
+from fisher_al.labeling.knowledge import Knowledge, spared
 from fisher_al.labeling.round import Reading
-from fisher_al.labeling.selection import Knowledge, Strategy
+from fisher_al.labeling.selection import Strategy
 from fisher_al.labeling.simulation import Answers, simulate
 from fisher_al.method.registry import METHODS as METHODS_OF_THE_PROJECT
 from fisher_al.results.plotting import Line, plot_panels

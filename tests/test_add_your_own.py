@@ -83,7 +83,9 @@ def test_a_data_set(tmp_path, monkeypatch):
             self.targets = raw.train_labels if train else raw.test_labels
 
     names = {"KMNIST": OfDigits, "RawSplits": RawSplits, "replace": replace, "Datasets": Datasets}
-    names |= {name: getattr(mnist.experiment, name) for name in ("MNIST", "FASHION_MNIST", "DIGITS", "IMAGES")}
+    names |= {
+        name: getattr(mnist.experiment, name) for name in ("MNIST", "FASHION_MNIST", "DIGITS", "IMAGES")
+    }
     kuzushiji = run(DATA, **names)
     signature(torchvision.datasets.KMNIST).bind("folder", True, download=True)
     small = replace(kuzushiji.KUZUSHIJI.source, validation_per_class=30, pool_size=1000)

@@ -13,7 +13,7 @@ from conftest import ROOT
 from pages import DOCS, running_text, section, table
 from rounds import fisher_al, picked
 
-from fisher_al.commands.pick import DEFAULT_METHOD, DEFAULT_WHEN_HELD
+from fisher_al.commands.labeling_options import DEFAULT_METHOD, DEFAULT_WHEN_HELD
 
 PAGE = DOCS / "labeling.md"
 WORTH = "## What picks are worth"

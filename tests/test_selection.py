@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from fisher_al.errors import UserError
 from fisher_al.labeling import head as heads
 from fisher_al.labeling.head import cross_fitted, fit_head
-from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy, fit, pick
+from fisher_al.labeling.knowledge import Knowledge
+from fisher_al.labeling.selection import ON_FEATURES, Strategy, fit, pick
 from fisher_al.training.folds import FOLDS
 
 WIDTH, CLASSES = 12, 3

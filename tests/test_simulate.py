@@ -14,7 +14,8 @@ from rounds import CROP, fisher_al, make_animals, require_refusal, save_weights,
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from fisher_al.data.features import Features
-from fisher_al.labeling.selection import ON_FEATURES, Knowledge, Strategy, fit, pick
+from fisher_al.labeling.knowledge import Knowledge
+from fisher_al.labeling.selection import ON_FEATURES, Strategy, fit, pick
 from fisher_al.labeling.simulation import Answers, rarest_half, simulate
 from fisher_al.seeds import derive_seed
 

@@ -11,19 +11,26 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
+from fisher_al.commands.labeling_options import (
+    DEFAULT_METHOD,
+    METHOD_HELP,
+    NetworkOptions,
+    TargetOptions,
+    methods,
+)
 from fisher_al.commands.options import ComputeOptions
 from fisher_al.commands.parsing import Parser, count, iterations, members, option
-from fisher_al.commands.pick import DEFAULT_METHOD, METHOD_HELP, NetworkOptions, TargetOptions, methods
 from fisher_al.commands.scripts import announce
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
 from fisher_al.files.locks import sole_writer
 from fisher_al.labeling.answers import read_validation, require_agreement
-from fisher_al.labeling.catalogue import Catalogue, read_catalogue, spared
+from fisher_al.labeling.catalogue import Catalogue, read_catalogue
+from fisher_al.labeling.knowledge import Knowledge, spared
 from fisher_al.labeling.pool import Pool
 from fisher_al.labeling.report import shown
 from fisher_al.labeling.round import known_images
-from fisher_al.labeling.selection import Knowledge, Strategy
+from fisher_al.labeling.selection import Strategy
 from fisher_al.labeling.simulation import Answers, Point, rarest_half, simulate
 from fisher_al.labeling.tables import write_rows
 from fisher_al.method.registry import METHODS

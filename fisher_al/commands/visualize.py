@@ -54,6 +54,10 @@ def visualize_tsne_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         datasets,
         arguments,
         without=("iterations",),
+        changes={
+            "methods": {"help": f"methods to look at (default: {' '.join(DEFAULT_METHODS)})"},
+            "imbalance_ratio": {"help": "imbalance ratio, one (default: the protocol's largest)"},
+        },
     )
     if not options.figure:
         ratios = options.imbalance_ratio or (max(experiment.imbalance_ratios),)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_labels, read_validation, require_agreement
 from fisher_al.labeling.pool import find_pool
-from fisher_al.labeling.selection import Knowledge
 from fisher_al.labeling.tables import SKIP
-
-# Share of each class's validation images that only score: they are never matched.
-SCORING_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -111,43 +102,3 @@ def without_unreadable(catalogue: Catalogue, reasons: Mapping[str, str]) -> Cata
             f"{catalogue.root}: none of its images can be read, the first is {next(iter(broken))}"
         )
     return replace(readable, passed_over={**catalogue.passed_over, **broken})
-
-
-def knowledge(catalogue: Catalogue, rows: Mapping[str, int], features: np.ndarray) -> Knowledge:
-    """The same by numbers. rows : row among `features` (n, width), by absolute path."""
-    number = {name: index for index, name in enumerate(catalogue.classes)}
-    position = {key: index for index, key in enumerate(catalogue.pool)}
-    where = torch.tensor([rows[path] for path in catalogue.paths()], dtype=torch.long)
-    labels = catalogue.labels
-    return Knowledge(
-        rows=features,
-        num_classes=len(number),
-        pool=where[: len(position)],
-        validation=where[len(position) :],
-        validation_labels=_tensor([number[label] for label in catalogue.validation.values()]),
-        labeled=_tensor([position[key] for key in labels]),
-        labels=_tensor([number[label] for label in labels.values()]),
-        left_out=_tensor([position[key] for key in catalogue.left_out]),
-        spared=spared(catalogue.validation),
-    )
-
-
-def spared(validation: Mapping[str, str]) -> Tensor:
-    """Which validation images only score (V,): of every class the same share, as their keys decide."""
-    by_class: dict[str, list[str]] = {}
-    for key, label in validation.items():
-        by_class.setdefault(label, []).append(key)
-    chosen = {
-        key
-        for keys in by_class.values()
-        for key in sorted(keys, key=_digest)[: int(SCORING_SHARE * len(keys))]
-    }
-    return torch.tensor([key in chosen for key in validation], dtype=torch.bool)
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
-
-
-def _tensor(values: Sequence[int]) -> Tensor:
-    return torch.tensor(values, dtype=torch.long)

@@ -11,9 +11,10 @@ from torch import Tensor
 from fisher_al.files.storage import save_tensors
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.catalogue import Catalogue
+from fisher_al.labeling.knowledge import Knowledge
 from fisher_al.labeling.label_studio import write_tasks
 from fisher_al.labeling.page import Card, write_page
-from fisher_al.labeling.selection import Fitted, Knowledge, Picks, classes_in_blocks, told_of
+from fisher_al.labeling.selection import Fitted, Picks, classes_in_blocks, told_of
 from fisher_al.labeling.tables import LABEL_COLUMN, PATH_COLUMN, write_rows
 from fisher_al.method.linear_head import LinearHead
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fisher_al.labeling.catalogue import Catalogue
 from fisher_al.labeling.head import knows_class
-from fisher_al.labeling.selection import Fitted, Knowledge, Picks, Strategy, told_of
+from fisher_al.labeling.knowledge import Knowledge
+from fisher_al.labeling.selection import Fitted, Picks, Strategy, told_of
 
 
 def report(

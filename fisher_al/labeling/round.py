@@ -17,9 +17,10 @@ from fisher_al.files.locks import BusyError, hold
 from fisher_al.files.storage import abandoned, remove_abandoned, save_json
 from fisher_al.labeling.backbone import Backbone
 from fisher_al.labeling.cache import open_cache
-from fisher_al.labeling.catalogue import Catalogue, knowledge, read_catalogue, without_unreadable
+from fisher_al.labeling.catalogue import Catalogue, read_catalogue, without_unreadable
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.embedding import Embedder, embed
+from fisher_al.labeling.knowledge import Knowledge, knowledge
 from fisher_al.labeling.outputs import (
     HEAD,
     PAGE,
@@ -32,7 +33,7 @@ from fisher_al.labeling.outputs import (
     write_round,
 )
 from fisher_al.labeling.report import report, summary
-from fisher_al.labeling.selection import Knowledge, Strategy, fit, pick, require_budget
+from fisher_al.labeling.selection import Strategy, fit, pick, require_budget
 from fisher_al.method.tapped import POOLED
 
 # What the round was asked for is written first, what it found last.

@@ -14,6 +14,7 @@ from fisher_al.data.features import ROWS_AT_ONCE, Features
 from fisher_al.errors import UserError
 from fisher_al.labeling.deeper import Deeper
 from fisher_al.labeling.head import calibrated, cross_fitted, fit_head
+from fisher_al.labeling.knowledge import Knowledge
 from fisher_al.labeling.near_duplicates import without_near_duplicates
 from fisher_al.method.acquisition import standardise
 from fisher_al.method.base import Descriptors, Iteration, Method
@@ -28,37 +29,6 @@ from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
 
 ON_FEATURES = tuple(methods_on_features())
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What is known when a round begins.
-
-    rows : float32 (n, width), features of all images. pool, validation : rows of their images.
-    validation_labels : (V,); labeled, labels : positions in the pool and their classes; left_out : positions
-    that are not to be picked. spared : of each validation image, whether it only scores and is never matched.
-    """
-
-    rows: np.ndarray
-    num_classes: int
-    pool: Tensor
-    validation: Tensor
-    validation_labels: Tensor
-    labeled: Tensor
-    labels: Tensor
-    left_out: Tensor
-    spared: Tensor
-
-    @property
-    def pool_images(self) -> Features:
-        """The pool, with the labels that are known."""
-        labels = torch.full((len(self.pool),), -1)
-        labels[self.labeled] = self.labels
-        return Features(self.rows, self.pool, labels)
-
-    def features_of(self, rows: Tensor) -> Tensor:
-        """Features (n, width) in memory."""
-        return torch.from_numpy(np.ascontiguousarray(self.rows[rows.numpy()]))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fisher_al.data.features import Features
-from fisher_al.labeling.selection import Fitted, Knowledge, Strategy, classes_in_blocks, fit, pick
+from fisher_al.labeling.knowledge import Knowledge
+from fisher_al.labeling.selection import Fitted, Strategy, classes_in_blocks, fit, pick
 from fisher_al.seeds import derive_seed
 
 
