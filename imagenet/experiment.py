@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from fisher_al.commands.options import DataOptions, LoaderOptions
 from fisher_al.commands.parsing import option, real_number, switch, whole_number
@@ -126,7 +126,7 @@ def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -
     kept = options.data_folder(name) / "processed" / "train_list.txt"
     files, labels = read_list(kept, len(classes)) if kept.is_file() else scan_split(root, "train", classes)[0]
     for file, label in zip(files, labels.tolist(), strict=True):
-        if classes[label] != PurePath(file).parent.name:
+        if classes[label] != os.path.basename(os.path.dirname(file)):
             raise UserError(
                 f"{kept}: {file} has class {label} there, which is now {classes[label]}; undo what was "
                 f"added or renamed in {root / 'train'}, or choose another --datadir"
