@@ -135,7 +135,7 @@ def test_label_saving_and_area_are_of_the_published_figure():
 
 
 def test_rare_classes_are_those_of_the_confusion_matrices():
-    data = json.loads((ROOT / "images" / "MNIST-cmat.json").read_text())
+    data = json.loads((ROOT / "images" / "MNIST_ir_100_batch_3_cmat.json").read_text())
     rows = table(section(RESULTS, "## Rare classes"))
     matrices = data["confusion (true class, predicted class)"]
     assert [row[0].strip("`") for row in rows] == list(matrices)

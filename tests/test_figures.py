@@ -267,12 +267,12 @@ def test_confusion_matrices_and_embedding(digits_folder, tmp_path):
     output = run("visualize_tsne.py", *common, "-b", 1, "--augment-size", 20)
     assert "classes 5, 8, 9" in output
     figures = tmp_path / "DIGITS" / "figures"
-    for name in ("DIGITS-cmat.png", "DIGITS-tsne.png"):
+    for name in ("DIGITS_ir_10_batch_1_cmat.png", "DIGITS_ir_10_batch_1_tsne.png"):
         assert matplotlib.image.imread(figures / name)[..., :3].std() > 0.05
     _, labels = torch.load(tmp_path / "DIGITS" / "processed" / "test.pt", weights_only=True)
     embedding = np.load(figures / "tsne_test.npy")
     assert embedding.shape == (len(labels), 2)
-    data = json.loads((figures / "DIGITS-cmat.json").read_text())
+    data = json.loads((figures / "DIGITS_ir_10_batch_1_cmat.json").read_text())
     matrix = np.array(data["confusion (true class, predicted class)"]["random"]["run0"])
     assert matrix.sum(1).tolist() == labels.bincount().tolist()
     assert f"{matrix[[5, 8, 9], [5, 8, 9]] @ (1 / matrix.sum(1)[[5, 8, 9]]) / 3 * 100:.1f}" in output

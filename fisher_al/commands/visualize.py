@@ -81,7 +81,8 @@ def visualize_tsne_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     _print_accuracies(panels, options.classes)
     embedding = _embedding(images, figures / "tsne_test.npy")
     title = f"{experiment.name} test images, {describe_imbalance(ratio)}, b = {options.batch}"
-    paths = [folder / f"{experiment.name}-{name}" for name in ("cmat.png", "tsne.png", "cmat.json")]
+    stem = f"{experiment.name}_ir_{format_ratio(ratio)}_batch_{options.batch}"
+    paths = [folder / f"{stem}_{name}" for name in ("cmat.png", "tsne.png", "cmat.json")]
     with sole_writer(paths):
         plot_confusion(panels, title, paths[0])
         plot_embedding(panels, embedding, labels.numpy(), title, paths[1])
