@@ -4,7 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from types import SimpleNamespace
@@ -88,6 +89,26 @@ def test_what_no_other_process_can_take_is_told(tmp_path):
     )
     [(_, outcome)] = run_tasks([InitialTask(model)], 2, "model")
     assert re.fullmatch(r"no other process can take it \(.*<lambda>.*\); .*--jobs 1", outcome.error)
+
+
+def test_progress_tells_how_long_a_unit_takes(monkeypatch, capsys):
+    monkeypatch.setattr(runner, "PAUSE", 0.02)
+    start = time.monotonic()
+
+    class Slow:
+        name, total = "a", 3
+        done = property(lambda self: min(3, int((time.monotonic() - start) / 0.5)))
+
+    with ThreadPoolExecutor() as threads:
+        workers = OneSlot({})
+        workers.description = "side by side"
+        workers.submit = lambda task: threads.submit(lambda: time.sleep(1.6) or Outcome())
+        assert run_tasks([Slow()], 1, "chain", workers) == []
+    text = capsys.readouterr().err
+    paces = [float(pace) for pace in re.findall(r"([\d.]+)s/chain", text)]
+    paces += [1 / float(rate) for rate in re.findall(r"([\d.]+)chain/s", text)]
+    assert "3/3" in text
+    assert min(paces) >= 0.49  # as rounded
 
 
 def campaign(folder, *extra):

@@ -138,7 +138,10 @@ def run_tasks(tasks: Sequence[Task], jobs: int, unit: str, cluster: Workers | No
     if not todo:
         return []
     total = sum(task.total for task in tasks)
-    with tqdm(total=total, unit=unit, dynamic_ncols=True, miniters=0, disable=not is_main()) as bar:
+    # smoothed, the pace of a unit would be that of the last look at the files
+    with tqdm(
+        total=total, unit=unit, dynamic_ncols=True, miniters=0, smoothing=0, disable=not is_main()
+    ) as bar:
 
         def count() -> int:
             return sum(task.done for task in tasks)  # as the files tell
