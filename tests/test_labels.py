@@ -33,7 +33,7 @@ def test_paths_in_a_table_start_at_the_pool_or_at_the_table_or_are_absolute(pool
 
 
 def test_a_table_may_be_part_answered_and_have_other_columns(pool, tmp_path):
-    rows = [(1, " cat ", "a/x.jpg"), (2, "", "a/y.jpg"), (3, "skip", "b/x.jpg"), (4, "  ", KEYS[3])]
+    rows = [(1, " cat ", "a/x.jpg"), (2, "", "a/y.jpg"), (3, "Skip", "b/x.jpg"), (4, "  ", KEYS[3])]
     path = write_csv(tmp_path / "labels.csv", ("rank", "label", "filepath"), rows)
     assert labels_of(pool, path) == {"a/x.jpg": "cat", "b/x.jpg": "skip"}
 
@@ -111,6 +111,13 @@ def test_a_file_that_holds_no_labels_is_named(name, content, told, pool, tmp_pat
     assert name in str(error.value)
     with pytest.raises(UserError):
         read_validation(tmp_path / name, pool)
+
+
+@pytest.mark.parametrize("content", ["filepath;label\r\n", "Filepath,Label\r\n", "filepath,label\r\nö,1\r\n"])
+def test_what_a_spreadsheet_should_have_written_is_told(content, pool, tmp_path):
+    (tmp_path / "labels.csv").write_bytes(content.encode("cp1252"))
+    with pytest.raises(UserError, match=r'labels.csv: .*; save it as "CSV UTF-8", with commas$'):
+        labels_of(pool, tmp_path / "labels.csv")
 
 
 texts = st.text(
@@ -222,6 +229,11 @@ def test_a_label_of_an_image_that_is_gone_is_not_anothers(pool, tmp_path):
     validation = write_csv(tmp_path / "v.csv", COLUMNS, [("cat/a/x.jpg", "cat"), ("dog/a/y.jpg", "dog")])
     with pytest.raises(UserError, match=r"'cat/a/x\.jpg' not found"):
         read_validation(validation, pool)
+    absolute = write_csv(
+        tmp_path / "labels.csv", COLUMNS, [(tmp_path / "pool" / "day2" / "a" / "x.jpg", "dog")]
+    )
+    with pytest.raises(UserError, match=r"'day2/a/x\.jpg' is not in the pool"):
+        labels_of(pool, absolute)
 
 
 @pytest.mark.parametrize("path", ["/data/set/pool/a/x.jpg", "C:\\set\\pool\\a\\x.jpg"])

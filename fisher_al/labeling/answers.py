@@ -95,6 +95,7 @@ def _read(path: Path, pool: Pool, beside_first: bool) -> Iterator[Answer]:
     find = _Finder(pool, path if path.is_dir() else path.parent, beside_first)
     for name, text, source in written:
         if label := text.strip():
+            label = SKIP if label.lower() == SKIP else label  # as a spreadsheet may write it
             key = find(name)
             if not (is_text(key) and is_text(label)):
                 raise UserError(f"{source}: its name or label is no UTF-8; rename it")
@@ -145,6 +146,8 @@ class _Finder:
                 return key
             if os.path.isfile(root / key):
                 return self._same_in_pool(key) or key
+        if os.path.isabs(written) and not os.path.isabs(of_pool):
+            return of_pool  # of this very pool, and gone: another one of its name is not meant
         return self._from_elsewhere(written) or of_pool
 
     def _same_in_pool(self, key: str) -> str | None:

@@ -15,6 +15,9 @@ PATH_COLUMN, LABEL_COLUMN = "filepath", "label"
 # In place of a label: this image is to be left out.
 SKIP = "skip"
 
+# What spreadsheets may have done otherwise.
+SPELLING = '; save it as "CSV UTF-8", with commas'
+
 csv.field_size_limit(sys.maxsize)
 
 
@@ -39,13 +42,13 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
             missing = [name for name in columns if name not in names]
             if missing:
                 found = ", ".join(map(repr, names)) or "none"
-                raise UserError(f"{path}: no column '{missing[0]}'; its columns are {found}"[:500])
+                raise UserError(f"{path}: no column '{missing[0]}'; its columns are {found}"[:500] + SPELLING)
             for row in reader:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not as many cells as columns")
                 yield reader.line_num, row
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({error}){SPELLING}") from error
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
