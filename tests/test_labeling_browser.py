@@ -2,6 +2,7 @@
 
 import json
 import os
+from urllib.parse import unquote
 
 import pytest
 from browser import MISSING, Session, is_installed, open_browser
@@ -9,6 +10,7 @@ from cards import CLASSES, HOSTILE, card
 from hostile import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from fisher_al.labeling.page import write_page
@@ -92,8 +94,12 @@ def test_new_class_is_added_when_confirmed(labeling):
     assert labeling.script("return state.added") == []  # undone with its first label
     labeling.press(Keys.ESCAPE, "/", "owls", Keys.ENTER, Keys.ESCAPE, "1")
     assert labeling.labels() == ["cat", "", "", "", "", ""]
-    labeling.press("/", "skip")
-    assert not labeling.element("add").is_displayed()
+    for known in ("skip", "Skip", "OWL"):  # in capitals, a slip
+        labeling.press("/", known)
+        assert not labeling.element("add").is_displayed()
+        labeling.press(Keys.ESCAPE)
+    labeling.press("/", "ow")
+    assert labeling.element("add").is_displayed()
     labeling.press(Keys.ESCAPE, "/", "do")  # not the dog that Enter would take
     labeling.element("add").click()
     assert labeling.labels() == ["cat", "do", "", "", "", ""]
@@ -222,6 +228,28 @@ def test_nothing_is_cut_off(labeling, width, tmp_path, pictures):
     labeling.press("1", "/", long, Keys.ESCAPE)
     with labeling.size(width, 800):
         assert labeling.script("return document.documentElement.scrollWidth") <= width
+
+
+def test_a_picture_opens_its_file_in_full_size(labeling, tmp_path):
+    photo, matched = tmp_path / "pool" / "é #1 50%?.png", tmp_path / "javascript:alert(1).png"
+    photo.parent.mkdir()
+    Image.new("RGB", (900, 600)).save(photo)
+    Image.new("RGB", (40, 40)).save(matched)
+    (tmp_path / "round").mkdir()
+    write_page(tmp_path / "round" / "index.html", "large", CLASSES, [card("x.png", photo, matched)] * 2)
+    labeling.open(tmp_path / "round" / "index.html")
+    page = labeling.driver.current_window_handle
+    for shown, file, width in (("image", photo, 900), ("matched-image", matched, 40)):
+        labeling.element(shown).click()
+        [opened] = {*labeling.driver.window_handles} - {page}
+        labeling.driver.switch_to.window(opened)
+        assert unquote(labeling.driver.current_url) == f"file://{file}"
+        assert labeling.script("return document.images[0].naturalWidth") == width
+        labeling.driver.close()
+        labeling.driver.switch_to.window(page)
+    labeling.press(Keys.ENTER)  # labels, and opens nothing
+    assert labeling.labels() == ["cat", ""]
+    assert len(labeling.driver.window_handles) == 1
 
 
 def test_a_round_without_picks_says_so(labeling, tmp_path):

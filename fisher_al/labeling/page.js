@@ -29,6 +29,7 @@ function drawPick() {
   const card = cards[state.at];
   const label = state.labels[state.at];
   byId("image").src = thumbnails[card.image];
+  byId("original").href = card.link;
   byId("position").textContent = `Pick ${state.at + 1} of ${cards.length}`;
   byId("filepath").textContent = card.filepath;
   byId("label").textContent = label || "open";
@@ -38,6 +39,7 @@ function drawPick() {
   byId("accept").hidden = byId("confidence").hidden = card.predicted === "";
   byId("matched").hidden = card.matched === "";
   byId("matched-image").src = thumbnails[card.matchedImage];
+  byId("matched-original").href = card.matchedLink;
   byId("matched-label").textContent = card.matchedLabel;
   byId("matched-path").textContent = card.matched;
   byId("undo").disabled = state.history.length === 0;
@@ -70,7 +72,8 @@ function drawClasses(counts) {
     filters.ariaLabel = `Show the ${count} labeled ${name}`;
     filters.setAttribute("aria-pressed", filter.class === name);
   }
-  byId("add").hidden = typed === "" || typed === SKIP || classNames().includes(typed);
+  // a name that differs in its capitals alone is a slip
+  byId("add").hidden = [...classNames(), SKIP, ""].some((name) => name.toLowerCase() === typed.toLowerCase());
   byId("new-class").textContent = typed;
 }
 
@@ -136,7 +139,7 @@ function commandOf(event) {
   if (cards.length === 0 || event.altKey || event.isComposing) return undefined;
   if (event.target === search) return { Enter: enterSearch, Escape: leaveSearch }[event.key];
   if (event.ctrlKey || event.metaKey) return event.key.toLowerCase() === "z" ? undo : undefined;
-  if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return undefined;
+  if (event.target.closest("button, a") && [" ", "Enter"].includes(event.key)) return undefined;
   // on some keyboards digits need the shift key
   const digit = event.shiftKey ? null : /^Digit(\d)$/.exec(event.code);
   const key = digit ? digit[1] : event.key.length === 1 ? event.key.toLowerCase() : event.key;

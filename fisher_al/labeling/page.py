@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image, ImageDraw, ImageOps
 
@@ -46,6 +47,7 @@ class Card:
 def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[Card]) -> None:
     """Write the page of a round, with thumbnails, style and script inside.
 
+    A click on a picture opens its file, as long as page and file lie where they do.
     What a person labels on it is kept by the browser under the title and the file paths of the round, and
     downloaded as `labels.csv`: columns filepath and label, a row for every card. No text of the arguments
     becomes markup or script.
@@ -65,11 +67,13 @@ def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[C
             {
                 "filepath": card.filepath,
                 "image": number[card.image],
+                "link": _link(path, card.image),
                 "predicted": card.predicted,
                 "confidence": float(card.confidence),
                 "matched": card.matched_filepath,
                 "matchedLabel": card.matched_label,
                 "matchedImage": number.get(card.matched_image, 0),
+                "matchedLink": _link(path, card.matched_image) if card.matched_image else "",
             }
             for card in cards
         ],
@@ -91,6 +95,11 @@ def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[C
 
 def _part(name: str) -> str:
     return (files("fisher_al.labeling") / name).read_text(encoding="utf-8")
+
+
+def _link(page: Path, file: Path) -> str:
+    """Relative address of a file, in which nothing can be taken for a scheme."""
+    return quote(os.fsencode(os.path.relpath(file.absolute(), page.parent.absolute())))
 
 
 def _digest(content: Any) -> str:
