@@ -55,7 +55,8 @@ def test_a_round_has_all_its_files(played_round):
 
 def test_the_report_is_what_can_be_counted_by_hand(animals):
     answer(animals)
-    outcome = fisher_al(*command(animals, "--labels", animals / "round1" / "labels.csv", out="round2"))
+    told = ("--labels", animals / "round1" / "labels.csv", "--method", "balanced+gradFmap")
+    outcome = fisher_al(*command(animals, *told, out="round2"))
     assert outcome.code == 0, outcome.err
     numbers = json.loads((animals / "round2" / "report.json").read_text())
     images = numbers["images"]
@@ -121,6 +122,12 @@ def test_a_round_of_fewer_picks_than_asked_for_says_why(animals):
     outcome = fisher_al(*command(animals, "--near-duplicate", 0.001, out="few"))
     assert outcome.code == 0, outcome.err
     assert "Only 0 of 6 picks: all other images are near-duplicates; a larger" in outcome.out
+    assert "label them" not in outcome.out
+    # without a match, no validation image has a better score than it deserves
+    told = json.loads((animals / "few" / "report.json").read_text())["accuracy"]
+    assert [*told] == ["how", "all validation images"]
+    assert "too good" not in told["how"]
+    assert "No validation image" not in outcome.out
 
 
 def test_a_round_that_was_killed_goes_on_to_the_same_picks(animals):
@@ -233,3 +240,7 @@ def test_a_report_tells_of_images_that_no_head_could_get_right(tmp_path):
     told = json.loads((tmp_path / "round1" / "report.json").read_text())["accuracy"]
     assert told["all validation images"]["accuracy"] == 0
     assert "3 cannot be right, as no other image of their class was there" in told["how"]
+    [first, *_] = picked(tmp_path, "round1")
+    labels = write_csv(tmp_path / "slip.csv", ("filepath", "label"), [(first, "Brid")])
+    outcome = fisher_al(*command(tmp_path, "--labels", labels, out="round2", budget=2))
+    assert "No validation image of Brid: accuracies leave such a class out" in outcome.out

@@ -65,6 +65,8 @@ def pick_main(arguments: Sequence[str]) -> None:
     sources = Sources(options.pool, options.validation, options.labels)
     numbers = run_round(sources, reading, strategy, options.out)
     print(summary(numbers))
+    if not numbers["images"]["picked"]:
+        return
     page = options.out / PAGE
     print(f"\nlabel them in a browser: {page}, or: fisher-al label {shlex.quote(str(options.out))}")
     pool, *answers = (

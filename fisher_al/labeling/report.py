@@ -37,7 +37,7 @@ def report(
 
 
 def _accuracy(known: Knowledge, strategy: Strategy, fitted: Fitted) -> dict[str, Any]:
-    """Accuracy and balanced accuracy, in percent, of validation images that are never matched, and of all."""
+    """Accuracy and balanced accuracy of validation images, in percent; apart, of those never matched."""
     predictions = fitted.predictions()
     if fitted.probabilities is None or predictions is None:
         return {"how": "no head yet: there are no labels to train one on"}
@@ -48,11 +48,11 @@ def _accuracy(known: Knowledge, strategy: Strategy, fitted: Fitted) -> dict[str,
     )
     scores = {"all validation images": _score(predictions, known.validation_labels)}
     how = f"predicted by {fitting}"
-    if known.spared.any():
+    if strategy.matches and known.spared.any():
         found = _score(predictions[known.spared], known.validation_labels[known.spared])
         scores = {"validation images that are never matched": found, **scores}
         how += "; of all, those that picks were matched with make the score too good"
-    else:
+    elif strategy.matches:
         how += "; too few to spare some from matching, which makes the score too good"
     unknown = int((~knows_class(fitted.probabilities, known.validation_labels)).sum())
     if unknown:
@@ -108,6 +108,12 @@ def summary(numbers: dict[str, Any]) -> str:
                 f"{score['balanced accuracy']}%"
             )
     lines.append(accuracy["how"])
+    if unknown := [shown(name) for name, row in rows if not row["validation"]]:
+        names = ", ".join(unknown[:10] + ["..."] * (len(unknown) > 10))
+        lines.append(
+            f"No validation image of {names}: accuracies leave such a class out. Add one to --validation, "
+            "or correct the name in --labels."
+        )
     if images["picked"] < numbers.get("budget", 0):
         lines.append(
             f"Only {images['picked']:,} of {numbers['budget']:,} picks: all other images are "

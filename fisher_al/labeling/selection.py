@@ -25,6 +25,7 @@ from fisher_al.method.pick import WITHOUT_CLASSIFIER
 from fisher_al.method.predictions import misclassified_validation
 from fisher_al.method.question import descriptors_of, methods_on_features, question_on_features
 from fisher_al.method.registry import METHODS
+from fisher_al.method.submodular import Similar
 from fisher_al.method.tapped import POOLED
 from fisher_al.seeds import derive_seed
 
@@ -45,6 +46,12 @@ class Strategy:
     hold_validation: bool = False
     near_duplicate: float = 1.0
     seed: int = 0
+
+    @property
+    def matches(self) -> bool:
+        """Whether picks are chosen to help the validation images that the head gets wrong."""
+        methods = (METHODS[name] for name in self.method.split("+"))
+        return any(isinstance(method, (KernelMethod, Similar)) for method in methods)
 
 
 @dataclass(frozen=True)
