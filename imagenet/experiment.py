@@ -123,6 +123,8 @@ def _adapt(experiment: Experiment, own: ImageNetOptions, options: DataOptions) -
     if _is_whole(root, classes):
         return experiment
     name = _own_name(root)
+    if experiment.name != NAME:  # a network of one's own on that folder
+        name = f"{experiment.name}-{name}"
     kept = options.data_folder(name) / "processed" / "train_list.txt"
     files, labels = read_list(kept, len(classes)) if kept.is_file() else scan_split(root, "train", classes)[0]
     for file, label in zip(files, labels.tolist(), strict=True):

@@ -109,3 +109,29 @@ def test_few_classes_among_the_validation_images_are_enough(classes):
         scores = ForwardPass(network, pool[:][0], SCALES).class_scores()
     is_of = (scores - described[:, None, :, 1]).abs().amax(2) < 1e-5  # of which label the scores are
     assert is_of[:, :classes].any(1).all()
+
+
+def test_the_search_for_shares_goes_on_until_they_are_found():
+    rng = np.random.default_rng(0)
+    places = np.array([0.0, 1.0, 2.0])[rng.choice(3, 500, p=[0.9, 0.07, 0.03])] + rng.normal(size=500)
+    likelihood = np.exp(-((places[:, None] - np.array([0.0, 1.0, 2.0])) ** 2) / 2)
+    probabilities = likelihood / likelihood.sum(1, keepdims=True)
+    ratio = np.ones(3)
+    for _ in range(20_000):
+        weighted = probabilities * ratio
+        ratio = 3 * (weighted / weighted.sum(1, keepdims=True)).mean(0)
+    found = share_ratios(torch.from_numpy(probabilities), torch.full((3,), 1 / 3))
+    assert (found / 3).tolist() == pytest.approx((ratio / 3).tolist(), abs=0.002)
+
+
+def test_shares_among_the_validation_images_count(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "fisher_al.method.label_shift.share_ratios",
+        lambda probabilities, shares: seen.append(shares.tolist()) or torch.ones(10),
+    )
+    labels = torch.tensor([0] * 6 + [1] * 3 + [4])
+    network, images = seeded_network(LeNet, 10, 0).eval(), images_of(labels, 0)
+    iteration = question(network, images, images, 5, 0, num_classes=10, scales=SCALES, batch_size=25)
+    METHODS["gradShift"].describe(iteration, 0)
+    assert seen == [pytest.approx([0.6, 0.3, 0, 0, 0.1, 0, 0, 0, 0, 0])]

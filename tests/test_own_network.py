@@ -152,6 +152,9 @@ def test_picks_on_arrays_match_by_double_loop(sets, network):
         ({"budget": 5, "method": "galaxy"}, "method 'galaxy': needs the labels of the pool"),
         ({"budget": 5, "method": "train-on-validation"}, "unknown method 'train-on-validation'"),
         ({"budget": 5, "scales": ["layer3"]}, "unknown scale 'layer3': the network has stem, block, pooled"),
+        ({"budget": 5, "scales": "layer3"}, "unknown scale 'layer3': the network has stem, block, pooled"),
+        ({"budget": 5, "mc_samples": 0}, "mc_samples 0: has to be a whole number, 1 or more"),
+        ({"budget": 5, "batch_size": 0}, "batch_size 0: has to be"),
         ({"budget": 5, "scales": []}, "method 'gradFmap': needs at least one scale of stem, block, pooled"),
     ],
 )

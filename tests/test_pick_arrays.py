@@ -9,7 +9,7 @@ import torch
 from naive import picks_by_nearest_label
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from fisher_al import UserError, pick
 from fisher_al.method.question import methods_on_features
@@ -93,6 +93,14 @@ def test_without_a_classifier(method):
     assert len(pick(pool, validation, labels, neighbours, 5, method=method)) == 5
 
 
+def test_nan_is_found_in_later_rows(monkeypatch):
+    monkeypatch.setattr("fisher_al.method.arrays.ROWS_AT_ONCE", 4)
+    pool = made()[0]
+    pool[7, 3] = np.nan
+    with pytest.raises(UserError, match="X_pool: row 7 holds NaN"):
+        pick(**change(X_pool=pool))
+
+
 def test_importing_it_does_not_import_scikit_learn():
     code = "import sys, fisher_al; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
@@ -118,7 +126,7 @@ def overflowing():
     ("changes", "told"),
     [
         ({"budget": 61}, "budget 61: only 60 images of the pool are unlabeled"),
-        ({"budget": 0}, "budget 0: at least one"),
+        ({"budget": 0}, "budget 0: has to be a whole number, 1 or more"),
         *[({"budget": budget}, "has to be a whole number") for budget in (2.5, "3", None, True)],
         ({"method": "cor"}, "unknown method 'cor': choose from"),
         ({"X_pool": np.zeros(5)}, r"X_pool \(5,\): has to be \(n, n_features\)"),
@@ -131,6 +139,11 @@ def overflowing():
         ({"y_validation": None}, r"y_validation \(0,\): has to be \(30,\)"),
         ({"y_validation": ["dog"] * 30}, "does not know 'dog'"),
         ({"labeled": [60]}, "labeled: 60 is no row of 60"),
+        ({"labeled": np.zeros(60, dtype=bool)}, r"labeled: bool \(60,\), but row indices"),
+        ({"X_pool": np.zeros((9, 1)), "X_validation": np.zeros((30, 1))}, "with two features or more"),
+        ({"X_pool": torch.zeros(9, 10, requires_grad=True)}, "X_pool: no array of numbers"),
+        ({"X_validation": np.zeros((0, 10)), "y_validation": []}, r"X_validation \(0, 10\): needs rows"),
+        ({"classifier": SVC(kernel="linear").fit(*made()[1:3])}, "SVC (has|compares)"),
         ({"labeled": [0.5]}, "row indices"),
         ({"labeled": [1], "y_labeled": ["dog"]}, "y_labeled: the classifier does not know 'dog'"),
         ({"labeled": [1], "method": "balanced"}, "'balanced': counts the labels so far"),

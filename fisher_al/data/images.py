@@ -20,7 +20,7 @@ ChannelValues = float | tuple[float, ...]
 class Images:
     """Labeled images on one device, served in batches as normalised network inputs.
 
-    images : uint8 (N, H, W) or (N, H, W, channels); floating-point ones are served as they are.
+    images : uint8 (N, H, W) or (N, H, W, channels); floating-point ones are served as they are, in float32.
     labels : int64 (N,), None where they are not known.
     mean, std : of the images scaled to [0, 1], one number or one per channel.
     """
@@ -41,6 +41,8 @@ class Images:
                 f"images {tuple(images.shape)} and labels {tuple(labels.shape)}: (N, height, width) or "
                 "(N, height, width, channels) and (N,) belong together"
             )
+        if images.is_floating_point() and not images.isfinite().all():
+            raise UserError(f"images {tuple(images.shape)}: hold NaN or infinity")
         self.labels = labels.long().to(device)
         images = images.to(device)
         # Channels come first in shape but stay last in memory, where convolutions are fastest.
@@ -57,7 +59,7 @@ class Images:
 
     def _normalise(self, images: Tensor) -> Tensor:
         if images.is_floating_point():
-            return images
+            return images.float()
         inputs = images.float().div_(255).sub_(self._mean).div_(self._std)
         return inputs.contiguous(memory_format=torch.channels_last)
 

@@ -89,13 +89,14 @@ class MemorySource(ImageSource):
         content = load_tensors(path, otherwise, mmap)
         is_pair = isinstance(content, (tuple, list)) and len(content) == 2
         if not (is_pair and all(map(torch.is_tensor, content)) and self._fits(*content)):
-            shape = "x".join(map(str, self.image_shape))
-            raise UserError(
-                f"{path}: expected a pair of uint8 images of {shape} and as many int64 labels below "
-                f"{self.num_classes}; delete it and {otherwise}"
-            )
+            raise UserError(f"{path}: expected a pair of {self._kind}; delete it and {otherwise}")
         images, labels = content
         return images, labels
+
+    @property
+    def _kind(self) -> str:
+        shape = "x".join(map(str, self.image_shape))
+        return f"uint8 images of {shape} and as many int64 labels below {self.num_classes}"
 
     def _fits(self, images: Tensor, labels: Tensor) -> bool:
         is_pair = images.dtype == torch.uint8 and labels.dtype == torch.int64 and labels.dim() == 1
@@ -117,6 +118,12 @@ class MemorySource(ImageSource):
             "train-split": (raw.train_images[pool], raw.train_labels[pool]),
             "val-split": (raw.train_images[validation], raw.train_labels[validation]),
         }
+        for split, (images, labels) in contents.items():
+            if not self._fits(images, labels):
+                raise UserError(
+                    f"{self.name}: its reader gives {split} as {images.dtype} {tuple(images.shape)} with "
+                    f"{labels.dtype} labels {tuple(labels.shape)}; {self._kind} are wanted"
+                )
         halves = {"train-split", "val-split"}
         if len(halves.intersection(missing)) == 1:
             split = (halves - set(missing)).pop()

@@ -22,7 +22,7 @@ def feature_rows(name: str, values: ArrayLike) -> np.ndarray:
     """
     try:
         rows = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's, of what requires gradients
         raise UserError(f"{name}: no array of numbers ({error}); a sparse one needs toarray()") from error
     if rows.ndim != 2 or rows.shape[1] < 2:
         raise UserError(f"{name} {rows.shape}: has to be (n, n_features), with two features or more")

@@ -93,7 +93,8 @@ class Descriptors:
 class Method(ABC):
     """A way to choose what to label next; a subclass is one row of the methods table.
 
-    name : its token in `--methods`. sub, aug : its tokens in the stages' options and in file names.
+    name : its token in `--methods`. sub, aug : its tokens in the stages' options and in file names; no
+    two methods may have both alike.
     notation : the paper's, as math text. cost : per pool image and iteration. pool_labels : whether it sees
     labels of the pool before it asks for them. asks_one_by_one : whether what it picks next depends on the
     label of the pick before. asks_nothing : whether it learns the labels of validation images instead.

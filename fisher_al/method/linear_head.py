@@ -92,7 +92,8 @@ class LinearHead(TappedNetwork):
         super().__init__()
         classes, width = weight.shape
         self.scales = {POOLED: width}
-        self.linear = nn.Linear(width, classes)
+        # without random weights, which would move the global random state
+        self.linear = nn.utils.skip_init(nn.Linear, width, classes)
         self.linear.load_state_dict({"weight": weight, "bias": bias})
 
     def below_dropout(self, images: Tensor) -> Tensor:

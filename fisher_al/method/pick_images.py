@@ -14,7 +14,7 @@ from fisher_al.errors import UserError
 from fisher_al.method.arrays import row_indices
 from fisher_al.method.base import Method
 from fisher_al.method.network import TappedNetwork
-from fisher_al.method.question import check_budget, descriptors_of, method_named, question
+from fisher_al.method.question import check_budget, descriptors_of, method_named, question, require_count
 from fisher_al.method.registry import METHODS
 
 
@@ -34,7 +34,8 @@ def pick_images(
 
     method : a name of `METHODS`. scales : those of the network's that descriptors concatenate; all of them
     where none are named. labeled : indices (n,) into the pool that have labels already. mc_samples : K, where
-    dropout passes or views are sampled. batch_size : images at once.
+    dropout passes or views are sampled. batch_size : images at once; dropout masks are drawn by batches.
+    All is computed in float32.
 
     Returns: indices into the pool (budget,), in the order of picking.
     Raises: UserError for an unknown method or scale, labels that are missing or that the network does not
@@ -45,9 +46,11 @@ def pick_images(
             f"{type(network).__name__}: names no scales; wrap it as Tapped(network, scales, head)"
         )
     labeled = row_indices(None if labeled is None else torch.as_tensor(labeled).cpu(), len(pool))
-    scales = tuple(network.scales if scales is None else scales)
+    scales = (scales,) if isinstance(scales, str) else tuple(network.scales if scales is None else scales)
     chosen = _method(method, network, scales)
     check_budget(budget, labeled, len(pool))
+    require_count("mc_samples", mc_samples)
+    require_count("batch_size", batch_size)
     if len(validation) == 0 or int(validation.labels.min()) < 0:
         raise UserError(
             "validation: no images, or without labels; methods compare with what is known of them"
@@ -60,7 +63,10 @@ def pick_images(
     for name, labels in read.items():
         if int(labels.min()) < 0:
             raise UserError(f"method '{method}': needs the labels of the {name}")
-    network = deepcopy(network).eval()  # the caller's keeps its mode, and the gradients of its weights
+    network = deepcopy(network).float().eval()  # the caller's stays as it is, with its weights' gradients
+    for layer, values in network.state_dict().items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise UserError(f"network: its {layer} holds NaN or infinity")
     with torch.inference_mode():
         num_classes = network(validation[:1][0]).shape[1]
     for name, labels in read.items():

@@ -13,6 +13,7 @@ from fisher_al.data.images import Images
 from fisher_al.errors import UserError
 from fisher_al.method.acquisition import Matches, unlabeled_indices
 from fisher_al.method.base import Descriptors, Iteration, Method
+from fisher_al.method.descriptors import LazyDescriptors
 from fisher_al.method.fisher_kernel import KernelMethod
 from fisher_al.method.linear_head import LinearHead
 from fisher_al.method.network import TappedNetwork
@@ -41,15 +42,18 @@ def method_named(name: str, offered: Mapping[str, Method]) -> Method:
     return offered[name]
 
 
+def require_count(name: str, value: object) -> None:
+    """Raises: UserError unless it is a whole number, 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UserError(f"{name} {value!r}: has to be a whole number, 1 or more")
+
+
 def check_budget(budget: int, labeled: Tensor, pool_size: int) -> None:
     """Raises: UserError unless a number of images is asked for that is left beside those (n,) with labels."""
-    if isinstance(budget, bool) or not isinstance(budget, Integral):
-        raise UserError(f"budget {budget!r}: has to be a whole number")
+    require_count("budget", budget)
     left = len(unlabeled_indices(labeled, pool_size))
     if budget > left:
         raise UserError(f"budget {budget}: only {left} images of the pool are unlabeled")
-    if budget < 1:
-        raise UserError(f"budget {budget}: at least one image has to be asked for")
 
 
 def question(
@@ -110,7 +114,8 @@ def descriptors_of(method: Method, iteration: Iteration, in_memory: bool) -> Des
     if not method.describes(iteration.batch):
         return Descriptors()
     description = method.describe(iteration, 0)
-    pool = torch.cat(list(description.pool)) if in_memory else description.pool
+    is_lazy = not in_memory and isinstance(description.pool, LazyDescriptors)
+    pool = description.pool if is_lazy else torch.cat(list(description.pool))
     return Descriptors([pool], description.validation)
 
 

@@ -32,13 +32,13 @@ from fisher_al.method.submodular import Similar
 from fisher_al.method.uncertainty import MeanDeviation, MutualInformation, PredictiveEntropy, VariationRatio
 
 # Colours are told apart by colour-blind readers (Okabe and Ito; Tol), markers in grey.
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        *(RandomPicks(), VariationRatio(), PredictiveEntropy(), MutualInformation(), MeanDeviation()),
-        *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
-        *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
-        *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
-        *(TypicalPicks(), Clue(), Falcun(), Similar(), Galaxy(), Direct(), ShiftedLabel(), ValidationOnly()),
-    )
-}
+EVERY: tuple[Method, ...] = (
+    *(RandomPicks(), VariationRatio(), PredictiveEntropy(), MutualInformation(), MeanDeviation()),
+    *(FeatureSimilarity(), TrueLabel(), PredictedLabel(), NearestLabel(), NearestLabelByScores()),
+    *(TraceCorrelation(), GaussianInformation(), DiagonalInformation()),
+    *(AdversarialPicks(), Margin(), Entropy(), BalancedPicks(), CoreSet(), Badge()),
+    *(TypicalPicks(), Clue(), Falcun(), Similar(), Galaxy(), Direct(), ShiftedLabel(), ValidationOnly()),
+)
+METHODS: dict[str, Method] = {method.name: method for method in EVERY}
+assert len(METHODS) == len(EVERY), "two methods have one name"
+assert len({(method.sub, method.aug) for method in EVERY}) == len(EVERY), "two methods share files"

@@ -101,7 +101,10 @@ def select(chain: Chain, batch: int, labeled: Tensor, member: int = 0) -> Tensor
             validation = _load_descriptors(chain, batch, "val", 0, validation_shape)
         pool = [_load_descriptors(chain, batch, "train", member, pool_shape) for member in chain.members]
         descriptors = Descriptors(pool, validation)
-    return chain.method.pick(iteration, labeled, descriptors)
+    picks = chain.method.pick(iteration, labeled, descriptors)
+    if len(picks) != chain.budget or len(torch.cat([labeled, picks]).unique()) != len(labeled) + len(picks):
+        raise ValueError(f"{chain.method.name}: has to pick {chain.budget} distinct unlabeled images")
+    return picks
 
 
 def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: Shape) -> Tensor:

@@ -62,6 +62,13 @@ def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
     classes = ROTATIONS if layout.pretrained else experiment.num_classes
     weights_seed = derive_seed(*run, "initial weights", model.member)
     network = seeded_network(experiment.network, classes, weights_seed).to(device)
+    for length, names in experiment.lengths.items():
+        if not network.scales.keys() >= {*names} or sum(network.scales[name] for name in names) != length:
+            found = ", ".join(f"{name} {width}" for name, width in network.scales.items())
+            raise UserError(
+                f"{experiment.name}: length {length} of {', '.join(names)} is not the sum of the network's "
+                f"scales, which are {found}"
+            )
     batch_size = default_evaluation_batch_size(device, experiment.source.image_shape)
     if layout.pretrained:
         if len(set(experiment.source.image_shape[:2])) > 1:
