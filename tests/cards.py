@@ -21,5 +21,5 @@ HOSTILE = [
 
 
 def card(filepath: str, image: Path, matched: Path | None = None, predicted: str = "cat") -> Card:
-    text = "" if matched is None else matched.name
-    return Card(filepath, image, predicted, 0.5, text, text and "dog", matched)
+    matched = matched or image
+    return Card(filepath, image, predicted, 0.5, matched.name, "dog", matched)

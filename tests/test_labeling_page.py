@@ -57,17 +57,17 @@ def test_thumbnails_are_small_upright_and_not_enlarged(tmp_path, pictures):
     write_page(
         page, "x", ["cat"], [card(path.name, path) for path in (large, turned, deep, pictures[0], tiff)]
     )
-    sizes = [thumbnail(page, number).size for number in range(1, 6)]
+    sizes = [thumbnail(page, number).size for number in range(5)]
     assert sizes == [(THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2), (60, 90), (40, 30), (32, 24), (60, 90)]
-    assert thumbnail(page, 3).convert("L").getpixel((9, 9)) == pytest.approx(200, abs=2)
-    assert not thumbnail(page, 2).getexif()
+    assert thumbnail(page, 2).convert("L").getpixel((9, 9)) == pytest.approx(200, abs=2)
+    assert not thumbnail(page, 1).getexif()
 
 
 def test_an_image_stands_once_however_often_it_is_matched(tmp_path, pictures):
     page = tmp_path / "index.html"
     write_page(page, "x", ["cat"], [card(f"{n}.png", pictures[n % 2], pictures[2]) for n in range(8)])
-    assert len(set(contents(page)["thumbnails"])) == len(contents(page)["thumbnails"]) == 1 + 3
-    assert {each["matchedImage"] for each in contents(page)["cards"]} == {2}
+    assert len(set(contents(page)["thumbnails"])) == len(contents(page)["thumbnails"]) == 3
+    assert {each["matchedImage"] for each in contents(page)["cards"]} == {1}
 
 
 def test_page_of_many_large_photographs_is_a_few_megabytes(tmp_path):

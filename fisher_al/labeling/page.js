@@ -37,7 +37,6 @@ function drawPick() {
   byId("predicted").textContent = card.predicted;
   byId("confidence").textContent = `confidence ${Math.round(100 * card.confidence)}%`;
   byId("accept").hidden = byId("confidence").hidden = card.predicted === "";
-  byId("matched").hidden = card.matched === "";
   byId("matched-image").src = thumbnails[card.matchedImage];
   byId("matched-original").href = card.matchedLink;
   byId("matched-label").textContent = card.matchedLabel;

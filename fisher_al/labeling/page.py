@@ -31,8 +31,8 @@ class Card:
     """One pick, as the page shows it.
 
     filepath : relative to the pool, with forward slashes; its row in `labels.csv`. image : the file of it.
-    predicted, confidence : class and probability (0 to 1) by the head. matched_filepath, matched_label,
-    matched_image : the validation image that it was matched with, or "", "" and None.
+    predicted, confidence : class and probability (0 to 1) by the head; "" and 0 while there is none.
+    matched_filepath, matched_label, matched_image : the validation image that it was matched with.
     """
 
     filepath: str
@@ -41,7 +41,7 @@ class Card:
     confidence: float
     matched_filepath: str
     matched_label: str
-    matched_image: Path | None
+    matched_image: Path
 
 
 def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[Card]) -> None:
@@ -54,10 +54,10 @@ def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[C
 
     Raises: UserError if it cannot be written. An image that cannot be read has a placeholder.
     """
-    sources = [source for card in cards for source in (card.image, card.matched_image) if source]
-    number: dict[Path | None, int] = {source: n for n, source in enumerate(dict.fromkeys(sources), 1)}
+    sources = [source for card in cards for source in (card.image, card.matched_image)]
+    number = {source: n for n, source in enumerate(dict.fromkeys(sources))}
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        thumbnails = [_jpeg_url(_placeholder()), *threads.map(_thumbnail, dict.fromkeys(sources))]
+        thumbnails = [*threads.map(_thumbnail, number)]
     contents = {
         "key": f"fisher-al labels {_digest([title, list(classes), [str(card.image) for card in cards]])}",
         "title": title,
@@ -72,8 +72,8 @@ def write_page(path: Path, title: str, classes: Sequence[str], cards: Sequence[C
                 "confidence": float(card.confidence),
                 "matched": card.matched_filepath,
                 "matchedLabel": card.matched_label,
-                "matchedImage": number.get(card.matched_image, 0),
-                "matchedLink": _link(path, card.matched_image) if card.matched_image else "",
+                "matchedImage": number[card.matched_image],
+                "matchedLink": _link(path, card.matched_image),
             }
             for card in cards
         ],
