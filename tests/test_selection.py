@@ -87,7 +87,7 @@ def test_calibration_changes_no_prediction_and_makes_what_is_told_more_likely():
     now = known(30, 0)
     fitted = fit(now, Strategy("random", 1))
     features = torch.from_numpy(now.rows)
-    before, after = (head(features).detach() for head in (fitted.head, fitted.told))
+    before, after = (head(features).detach() for head in (fitted.head, fitted.calibrated))
     assert before.argmax(1).tolist() == after.argmax(1).tolist()
     temperature = (before[0, 0] / after[0, 0]).item()
     logits = fitted.probabilities.log()
@@ -108,14 +108,14 @@ def test_classes_that_the_head_does_not_know_leave_its_confidence_alone():
         validation_labels=now.validation_labels[kept],
         spared=now.spared[kept],
     )
-    told = [fit(some, strategy).told.linear.weight for some in (now, without)]
+    told = [fit(some, strategy).calibrated.linear.weight for some in (now, without)]
     torch.testing.assert_close(*told)
     each = torch.tensor([now.validation_labels.tolist().index(label) for label in range(CLASSES)])
     single = replace(
         known(0), validation=now.validation[each], validation_labels=torch.arange(CLASSES), spared=seen[:3]
     )
     fitted = fit(single, Strategy("random", 1))  # no head knew the class of the image that it left out
-    assert torch.equal(fitted.told.linear.weight, fitted.head.linear.weight)
+    assert torch.equal(fitted.calibrated.linear.weight, fitted.head.linear.weight)
 
 
 @pytest.mark.parametrize("count", [2, 3])

@@ -14,7 +14,7 @@ from fisher_al.labeling.catalogue import Catalogue
 from fisher_al.labeling.knowledge import Knowledge
 from fisher_al.labeling.label_studio import write_tasks
 from fisher_al.labeling.page import Card, write_page
-from fisher_al.labeling.selection import Fitted, Picks, classes_in_blocks, told_of
+from fisher_al.labeling.selection import Fitted, Picks, calibrated_probabilities, classes_in_blocks
 from fisher_al.labeling.tables import LABEL_COLUMN, PATH_COLUMN, write_rows
 from fisher_al.method.linear_head import LinearHead
 
@@ -33,7 +33,7 @@ def cards_of(catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Pick
     """Every pick, in order, with what the head predicts and the validation image that it was matched with."""
     root = catalogue.root.absolute()
     predicted, confidence = [""] * len(picks.positions), [0.0] * len(picks.positions)
-    if (probabilities := told_of(known, fitted, picks)) is not None:
+    if (probabilities := calibrated_probabilities(known, fitted, picks)) is not None:
         best = probabilities.max(1)
         predicted = [catalogue.classes[number] for number in best.indices.tolist()]
         confidence = best.values.tolist()

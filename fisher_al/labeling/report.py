@@ -11,7 +11,7 @@ from torch import Tensor
 from fisher_al.labeling.catalogue import Catalogue
 from fisher_al.labeling.head import knows_class
 from fisher_al.labeling.knowledge import Knowledge
-from fisher_al.labeling.selection import Fitted, Picks, Strategy, told_of
+from fisher_al.labeling.selection import Fitted, Picks, Strategy, calibrated_probabilities
 
 
 def report(
@@ -78,7 +78,7 @@ def _classes(
     catalogue: Catalogue, known: Knowledge, fitted: Fitted, picks: Picks
 ) -> dict[str, dict[str, Any]]:
     """By class: images, recall on validation images and expected share of the picks, in percent."""
-    predictions, probabilities = fitted.predictions(), told_of(known, fitted, picks)
+    predictions, probabilities = fitted.predictions(), calibrated_probabilities(known, fitted, picks)
     expected = None if probabilities is None else probabilities.mean(0)
     rows = {}
     for number, name in enumerate(catalogue.classes):

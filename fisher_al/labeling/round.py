@@ -145,9 +145,9 @@ def _run(
     picked = time.monotonic()
     cards = cards_of(readable, known, fitted, picks)
     write_round(out, readable, cards, picks, out.resolve().name)
-    if fitted.told is not None:
-        write_head(out / HEAD, fitted.told, readable.classes, reading.backbone)
-        write_predictions(out / PREDICTIONS, readable, known, fitted.told)
+    if fitted.calibrated is not None:
+        write_head(out / HEAD, fitted.calibrated, readable.classes, reading.backbone)
+        write_predictions(out / PREDICTIONS, readable, known, fitted.calibrated)
     numbers["seconds"] = {
         "reading and embedding": round(embedded - start, 1),
         "head and picks": round(picked - embedded, 1),

@@ -57,11 +57,11 @@ class Strategy:
 @dataclass(frozen=True)
 class Fitted:
     """The head, and what it says of the validation images: probabilities (V, C); none while no image is there
-    to train on. told : the same head, calibrated, for people who read its probabilities."""
+    to train on. calibrated : the same head at a temperature, for people who read its probabilities."""
 
     head: LinearHead | None
     probabilities: Tensor | None
-    told: LinearHead | None
+    calibrated: LinearHead | None
 
     def predictions(self) -> Tensor | None:
         """Classes (V,) of the validation images."""
@@ -203,12 +203,12 @@ def _chosen(known: Knowledge, method: Method, iteration: Iteration, unavailable:
     return Picks(positions, scores, _most_similar(known, positions), positions[:0])
 
 
-def told_of(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
-    """What the head says of the picks, calibrated (n, C); None where there is no head, or no pick."""
-    if fitted.told is None or len(picks.positions) == 0:
+def calibrated_probabilities(known: Knowledge, fitted: Fitted, picks: Picks) -> Tensor | None:
+    """What the calibrated head says of the picks (n, C); None where there is no head, or no pick."""
+    if fitted.calibrated is None or len(picks.positions) == 0:
         return None
     with torch.inference_mode():
-        return fitted.told(known.features_of(known.pool[picks.positions])).softmax(1)
+        return fitted.calibrated(known.features_of(known.pool[picks.positions])).softmax(1)
 
 
 def _most_similar(known: Knowledge, positions: Tensor) -> Tensor:
