@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fisher_al.data.batches import EVALUATION_BATCH_SIZE
 from fisher_al.data.images import ChannelValues, Images
 
 SIZE = 32
-_BATCH = 250
 
 
 def vae_images(images: Images, mean: ChannelValues, std: ChannelValues) -> Tensor:
@@ -18,7 +18,7 @@ def vae_images(images: Images, mean: ChannelValues, std: ChannelValues) -> Tenso
     Made from the inputs of the task network, which `mean` and `std` normalised, however images are stored.
     """
     shift, scale = (torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (mean, std))
-    return torch.cat([_small(inputs * scale + shift) for inputs, _ in images.batches(_BATCH)])
+    return torch.cat([_small(inputs * scale + shift) for inputs, _ in images.batches(EVALUATION_BATCH_SIZE)])
 
 
 def _small(images: Tensor) -> Tensor:

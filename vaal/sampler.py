@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fisher_al.data.batches import EVALUATION_BATCH_SIZE
 from fisher_al.method.acquisition import most_uncertain
 from vaal.images import as_inputs
 from vaal.model import VAE, Discriminator
-
-BATCH_SIZE = 250
 
 
 def discriminator_outputs(vae: VAE, discriminator: Discriminator, images: Tensor, chosen: Tensor) -> Tensor:
@@ -19,7 +18,7 @@ def discriminator_outputs(vae: VAE, discriminator: Discriminator, images: Tensor
     """
     vae.eval()
     with torch.inference_mode():
-        parts = chosen.to(images.device).split(BATCH_SIZE)
+        parts = chosen.to(images.device).split(EVALUATION_BATCH_SIZE)
         return torch.cat([discriminator(vae.encode(as_inputs(images[part]))[0]) for part in parts])
 
 
