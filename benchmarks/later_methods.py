@@ -66,7 +66,7 @@ def rare_in(chain: Chain) -> dict[str, list[float]]:
     for batch in range(1, chain.iterations_done + 1):
         picks = load_labeled(chain, batch, len(data.pool))[-chain.budget :]
         picked.append(100 * torch.isin(data.pool.labels[picks], rare).double().mean().item())
-        predictions = predict(chain.load_model(batch, 0), test, chain.test_batch_size)
+        predictions = predict(chain.load_model(batch, 0), test, chain.evaluation_batch_size)
         recall.append(100 * (predictions == test.labels).double().mean().item())
     return {PICKED: np.round(picked, 4).tolist(), RECALL: np.round(recall, 4).tolist()}
 

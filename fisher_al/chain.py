@@ -37,7 +37,7 @@ class Chain:
     budget: int
     mc_samples: int
     gen_batch_size: int
-    test_batch_size: int
+    evaluation_batch_size: int
     seed: int
     device: str
     variant: Variant
@@ -53,7 +53,7 @@ class Chain:
             "budget": experiment.budget,
             "mc_samples": experiment.mc_samples,
             "gen_batch_size": GEN_BATCH_SIZE,
-            "test_batch_size": default_evaluation_batch_size(device, experiment.source.image_shape),
+            "evaluation_batch_size": default_evaluation_batch_size(device, experiment.source.image_shape),
             "seed": 0,
             "variant": Variant(),
         }
@@ -197,7 +197,7 @@ class Chain:
             budget=self.budget,
             seed_of=partial(self.own_seed, batch),
             describe_batch_size=min(self.gen_batch_size, MAX_BATCH_SIZE, at_once),
-            predict_batch_size=self.test_batch_size,
+            predict_batch_size=self.evaluation_batch_size,
             member=member,
         )
 

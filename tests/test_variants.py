@@ -60,9 +60,8 @@ def test_next_iteration_starts_from_the_epoch_that_is_kept(layout):
     for batch in range(2):
         accuracies = main_descr(chain, batch)
         kept = chain.load_model(batch + 1, 0)
-        assert evaluate(kept, chain.load_data().test, batch_size=chain.test_batch_size) == pytest.approx(
-            accuracies["acc_last"]
-        )
+        accuracy = evaluate(kept, chain.load_data().test, chain.evaluation_batch_size)
+        assert accuracy == pytest.approx(accuracies["acc_last"])
         assert load_checkpoint(chain.model_path(batch + 1, 0), "")["epoch"] == SHORT.epochs
 
 
@@ -205,7 +204,7 @@ def test_network_learns_the_labeled_and_the_validation_images(layout):
         chain.training,
         chain.generator(0, "training", 0),
         data.test,
-        evaluation_batch_size=chain.test_batch_size,
+        evaluation_batch_size=chain.evaluation_batch_size,
     )
     assert accuracies == expected.accuracies
     assert "acc_val" not in accuracies

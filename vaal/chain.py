@@ -106,7 +106,7 @@ def run_round(chain: VaalChain, batch: int, images: Tensor, on_iteration: OnEpoc
     )
     noise = generator_of("noise", device=chain.device)
     adversaries = Adversaries(vae.to(chain.device), discriminator.to(chain.device), protocol, noise)
-    selection = EpochSelection(data.test, data.validation, classification, chain.test_batch_size)
+    selection = EpochSelection(data.test, data.validation, classification, chain.evaluation_batch_size)
     result = train_round(
         network, adversaries, data.pool, images, labeled, selection, protocol, generator_of, on_iteration
     )

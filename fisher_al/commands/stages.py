@@ -143,7 +143,7 @@ def main_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         datasets,
         arguments,
     )
-    changes = {} if options.test_batch_size is None else {"test_batch_size": options.test_batch_size}
+    changes = {} if options.test_batch_size is None else {"evaluation_batch_size": options.test_batch_size}
     chain = _chain(experiment, options, **changes)
     where = {"batch": options.batch, "member": options.ensemble_index}
     facts = where | chain.log_facts(options.batch)

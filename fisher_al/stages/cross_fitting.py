@@ -35,11 +35,11 @@ def cross_fitted_predictions(chain: Chain, batch: int, labeled: Tensor) -> Tenso
             chain.training,
             chain.generator(batch, "cross-fitting", number),
             tested,
-            evaluation_batch_size=chain.test_batch_size,
+            evaluation_batch_size=chain.evaluation_batch_size,
             **chain.experiment.step_settings(chain.device),
             keep="last",
         )
         if result.diverged:
             raise UserError(divergence(f"{chain.name} cross-fitting at b={batch}", result, chain.training))
-        predictions[torch.from_numpy(left_out)] = predict(network, tested, chain.test_batch_size).cpu()
+        predictions[torch.from_numpy(left_out)] = predict(network, tested, chain.evaluation_batch_size).cpu()
     return predictions

@@ -43,7 +43,7 @@ def main_descr(
         chain.generator(batch, "training", member),
         data.test,
         None if chain.trains_on_validation else data.validation,
-        evaluation_batch_size=chain.test_batch_size,
+        evaluation_batch_size=chain.evaluation_batch_size,
         on_epoch=on_epoch,
         **chain.experiment.step_settings(chain.device),
         keep=chain.variant.keep,
