@@ -128,10 +128,10 @@ class Chain:
         ensemble_size = self.layout.ensemble_size
         return settings | self.method.settings(ensemble_size, self.mc_samples, self.gen_batch_size)
 
-    def log_facts(self, batch: int) -> dict[str, int]:
-        """What the log tells of an iteration, and the names of descriptor files do not: b, budget, and K."""
+    def log_facts(self, batch: int, member: int = 0) -> dict[str, int]:
+        """What the log tells of an iteration; the names of descriptor files say the member alone."""
         sampled = {"mc_samples": self.mc_samples} if self.method.samples_repeatedly else {}
-        return {"batch": batch, "augment_size": self.budget, **sampled}
+        return {"member": member, "batch": batch, "augment_size": self.budget, **sampled}
 
     @property
     def pool_path(self) -> Path:

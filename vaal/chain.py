@@ -70,7 +70,7 @@ class VaalTask(ChainTask):
                 of_all = f"{iteration}/{chain.protocol.train_iterations}"
                 on_progress(f"{self.name}: b={batch + 1}, iteration {of_all}, {accuracy:.1f}%")
 
-            with logged(chain.log, MAIN_DESCR, member=0, **chain.log_facts(batch)) as note:
+            with logged(chain.log, MAIN_DESCR, **chain.log_facts(batch)) as note:
                 note.update(run_round(chain, batch, images, on_iteration).accuracies)
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     prepare_iteration(chain, options.batch)
     images = pool_images(chain)
     with (
-        alone(chain.log, chain.files, MAIN_DESCR, member=0, **chain.log_facts(options.batch)) as note,
+        alone(chain.log, chain.files, MAIN_DESCR, **chain.log_facts(options.batch)) as note,
         progress_bar(chain.protocol.train_iterations, "iteration") as on_iteration,
     ):
         result = run_round(chain, options.batch, images, on_iteration)

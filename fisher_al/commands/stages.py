@@ -125,14 +125,13 @@ def gen_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
         changes={name: {"help": SUPPRESS} for name in ("epochs", "lr", "batch_size")},
     )
     chain = _chain(experiment, options)
-    where = {"batch": options.batch, "member": options.ensemble_index}
-    facts = where | chain.log_facts(options.batch)
-    with alone(chain.log, chain.files, GEN_DESCR, **facts):
-        described = gen_descr(chain, **where)
+    batch, member = options.batch, options.ensemble_index
+    with alone(chain.log, chain.files, GEN_DESCR, **chain.log_facts(batch, member)):
+        described = gen_descr(chain, batch, member)
     if described:
-        print(chain.layout.descriptors("train", chain.method, options.ensemble_index))
+        print(chain.layout.descriptors("train", chain.method, member))
     else:
-        print(f"{chain.method.token} needs no descriptors at batch {options.batch}")
+        print(f"{chain.method.token} needs no descriptors at batch {batch}")
 
 
 def main_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
@@ -145,15 +144,14 @@ def main_descr_main(datasets: Datasets, arguments: Sequence[str]) -> None:
     )
     changes = {} if options.test_batch_size is None else {"evaluation_batch_size": options.test_batch_size}
     chain = _chain(experiment, options, **changes)
-    where = {"batch": options.batch, "member": options.ensemble_index}
-    facts = where | chain.log_facts(options.batch)
+    batch, member = options.batch, options.ensemble_index
     with (
-        alone(chain.log, chain.files, MAIN_DESCR, **facts) as note,
+        alone(chain.log, chain.files, MAIN_DESCR, **chain.log_facts(batch, member)) as note,
         progress_bar(chain.training.epochs, "epoch") as on_epoch,
     ):
-        accuracies = main_descr(chain, on_epoch=on_epoch, **where)
+        accuracies = main_descr(chain, batch, member, on_epoch)
         note.update(accuracies)
-    print(chain.model_path(options.batch + 1, options.ensemble_index))
+    print(chain.model_path(batch + 1, member))
     print_accuracies(accuracies, "epoch")
 
 

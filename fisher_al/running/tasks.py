@@ -200,10 +200,10 @@ class ChainTask(Task):
 
             on_progress(f"{self.name}: b={batch + 1}, descriptors")
             for member in chain.members:
-                with logged(chain.log, GEN_DESCR, member=member, **chain.log_facts(batch)):
+                with logged(chain.log, GEN_DESCR, **chain.log_facts(batch, member)):
                     gen_descr(chain, batch, member)
             for member in chain.members:
-                with logged(chain.log, MAIN_DESCR, member=member, **chain.log_facts(batch)) as note:
+                with logged(chain.log, MAIN_DESCR, **chain.log_facts(batch, member)) as note:
                     note.update(main_descr(chain, batch, member, on_epoch))
 
 

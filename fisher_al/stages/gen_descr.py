@@ -38,7 +38,7 @@ def gen_descr(chain: Chain, batch: int, member: int = 0) -> bool:
 
 def _announce(chain: Chain, batch: int, member: int, paths: list[Path]) -> None:
     """Note what the files will hold, as they do not say it themselves; ones of another iteration go first."""
-    facts = {"member": member, **chain.log_facts(batch)}
+    facts = chain.log_facts(batch, member)
     if facts.items() <= described(chain.log, member).items():
         return
     for path in paths:

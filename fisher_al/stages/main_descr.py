@@ -114,7 +114,7 @@ def _load_descriptors(chain: Chain, batch: int, split: str, member: int, shape: 
     if path.is_file() and model.is_file() and path.stat().st_mtime_ns < model.stat().st_mtime_ns:
         raise UserError(f"{path}: older than the model that it should describe, {model}; {advice}")
     told = described(chain.log, member) if is_main() else {}
-    for name, value in chain.log_facts(batch).items():
+    for name, value in chain.log_facts(batch, member).items():
         found = told.get(name, value)
         if found != value and not (name == "augment_size" and batch == 0):  # of the initial model
             raise UserError(f"{path}: describes the images at {name} {found}, not {value}; {advice}")
