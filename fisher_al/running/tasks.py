@@ -66,11 +66,6 @@ class Task(ABC):
         return None
 
     @property
-    def log_facts(self) -> dict[str, int]:
-        """What the log tells of a failure, besides its reason."""
-        return {} if self.budget is None else {"augment_size": self.budget}
-
-    @property
     @abstractmethod
     def files(self) -> list[Path]:
         """What only the holder of the lock writes."""
@@ -259,6 +254,7 @@ def _attempt_with_lock(task: Task, on_progress: OnProgress) -> Outcome:
         outcome = (
             Outcome(error=str(told)) if told else Outcome(error=repr(error), trace=traceback.format_exc())
         )
+    facts = {} if task.budget is None else {"augment_size": task.budget}
     with contextlib.suppress(UserError):  # a full disk, which is told already
-        append(task.log, "failed", error=outcome.error, **task.log_facts)
+        append(task.log, "failed", error=outcome.error, **facts)
     return outcome
