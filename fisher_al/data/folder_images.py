@@ -65,9 +65,6 @@ class FolderImages(Images):
         indices = torch.arange(len(self))[chosen.cpu() if torch.is_tensor(chosen) else chosen]
         return next(self.stream([indices]))
 
-    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.stream(torch.arange(len(self)).split(batch_size))
-
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) of each batch of indices: all as large as the first but the last, or empty."""
         return self._decode(batches, seed=None)

@@ -93,8 +93,7 @@ class Images:
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) of all images in sequence."""
-        for start in range(0, len(self), batch_size):
-            yield self[start : start + batch_size]
+        return self.stream(torch.arange(len(self)).split(batch_size))
 
     def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (inputs, labels) of each batch of indices."""
