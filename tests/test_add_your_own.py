@@ -20,7 +20,7 @@ from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.method.acquisition import most_uncertain, unlabeled_indices
 from fisher_al.method.base import Method
-from fisher_al.method.predictions import predict_probabilities
+from fisher_al.method.predictions import pool_probabilities
 from mnist.custom_datasets.digits import read_digits
 from mnist.experiment import DIGITS
 
@@ -46,7 +46,7 @@ def iterations_of(folder, token, *options, datasets):
 def test_a_method(tmp_path, monkeypatch):
     names = {
         "Method": Method,
-        "predict_probabilities": predict_probabilities,
+        "pool_probabilities": pool_probabilities,
         "unlabeled_indices": unlabeled_indices,
         "most_uncertain": most_uncertain,
     }

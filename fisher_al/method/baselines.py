@@ -13,7 +13,7 @@ from fisher_al.distributed import decided_by_main
 from fisher_al.method.acquisition import most_uncertain, random_picks, unlabeled_indices
 from fisher_al.method.base import DescriptorBlocks, Descriptors, Iteration, Method, Shape
 from fisher_al.method.descriptors import LazyDescriptors, no_scores
-from fisher_al.method.predictions import predict_probabilities, probabilities_in_blocks
+from fisher_al.method.predictions import pool_probabilities, probabilities_in_blocks
 
 
 class RandomPicks(Method):
@@ -120,7 +120,7 @@ class FeatureBaseline(Method):
         from fisher_al.method import skactiveml  # slow to import, and rarely wanted
 
         features = descriptors.pool[0][:][..., 0].float()
-        other = _softmax(iteration) if self.by_softmax else labeled
+        other = pool_probabilities(iteration) if self.by_softmax else labeled
         available = unlabeled_indices(labeled, len(iteration.pool))
         choose, seed = getattr(skactiveml, self.choose), iteration.seed_of("picks")
         return decided_by_main(lambda: choose(features, other, available, iteration.budget, seed))
@@ -179,12 +179,6 @@ class Falcun(Method):
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         from fisher_al.method.skactiveml import falcun_picks
 
-        probabilities, seed = _softmax(iteration).double(), iteration.seed_of("picks")
+        probabilities, seed = pool_probabilities(iteration).double(), iteration.seed_of("picks")
         available = unlabeled_indices(labeled, len(iteration.pool))
         return decided_by_main(lambda: falcun_picks(probabilities, available, iteration.budget, seed))
-
-
-def _softmax(iteration: Iteration) -> Tensor:
-    """That of every pool image (N, C)."""
-    network, size = iteration.load_network(0), iteration.predict_batch_size
-    return predict_probabilities(network, iteration.pool, size).cpu()

@@ -13,9 +13,7 @@ from fisher_al.distributed import gather_rows
 from fisher_al.method.base import Iteration
 
 
-def probabilities_in_blocks(
-    network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE
-) -> Iterator[Tensor]:
+def probabilities_in_blocks(network: nn.Module, images: Images, batch_size: int) -> Iterator[Tensor]:
     """Yield softmax (n, C) of successive images."""
     network.eval()
     for chunk, inputs, _ in shared_batches(images, batch_size):
@@ -24,9 +22,7 @@ def probabilities_in_blocks(
         yield gather_rows(probabilities, batch_size, len(chunk))
 
 
-def predict_probabilities(
-    network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE
-) -> Tensor:
+def predict_probabilities(network: nn.Module, images: Images, batch_size: int) -> Tensor:
     """Softmax (N, C) of every image."""
     return torch.cat(list(probabilities_in_blocks(network, images, batch_size)))
 
@@ -34,6 +30,12 @@ def predict_probabilities(
 def predict(network: nn.Module, images: Images, batch_size: int = EVALUATION_BATCH_SIZE) -> Tensor:
     """Predicted class (N,) of every image."""
     return predict_probabilities(network, images, batch_size).argmax(1)
+
+
+def pool_probabilities(iteration: Iteration) -> Tensor:
+    """Softmax (N, C) of every pool image, on the CPU."""
+    network, size = iteration.load_network(0), iteration.predict_batch_size
+    return predict_probabilities(network, iteration.pool, size).cpu()
 
 
 def misclassified_validation(iteration: Iteration) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fisher_al.method.base import Descriptors, Iteration, Method
 from fisher_al.method.baselines import RandomPicks
-from fisher_al.method.predictions import predict_probabilities
+from fisher_al.method.predictions import pool_probabilities
 
 UNKNOWN = -1
 
@@ -59,9 +59,7 @@ class AsksOneByOne(Method):
     def pick(self, iteration: Iteration, labeled: Tensor, descriptors: Descriptors) -> Tensor:
         if iteration.batch == 0:
             return RandomPicks().pick(iteration, labeled, descriptors)
-        network, size = iteration.load_network(0), iteration.predict_batch_size
-        probabilities = predict_probabilities(network, iteration.pool, size).cpu().double().numpy()
-        lines = Lines(iteration, probabilities, labeled)
+        lines = Lines(iteration, pool_probabilities(iteration).double().numpy(), labeled)
         self.ask_along(lines, iteration.budget, np.random.default_rng(iteration.seed_of("picks")))
         return torch.tensor(lines.asked)
 
