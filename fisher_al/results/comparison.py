@@ -45,7 +45,7 @@ def label_saving(curve: Curve, reference: Curve, accuracy: float) -> float:
 
 def _paired(*curves: Curve) -> list[Curve]:
     """The curves over the runs and iterations that all of them have."""
-    common = _common_runs(curves)
+    common = [run for run in curves[0].runs if all(run in curve.runs for curve in curves)]
     length = min(curve.values.shape[1] for curve in curves)
     values = np.array([[curve.values[curve.runs.index(run), :length] for run in common] for curve in curves])
     values = values.reshape(len(curves), len(common), length)
@@ -76,10 +76,6 @@ def mean_ranks(curves: Sequence[Curve]) -> np.ndarray:
 def _have_one_budget(curves: Sequence[Curve]) -> bool:
     """Whether the curves lie over the same labels; one that asks for none is the same over any."""
     return len({curve.chain.budget for curve in curves} - {0}) < 2
-
-
-def _common_runs(curves: Sequence[Curve]) -> list[str]:
-    return [run for run in curves[0].runs if all(run in curve.runs for curve in curves[1:])]
 
 
 def area_difference(curve: Curve, reference: Curve) -> tuple[float, float, float]:

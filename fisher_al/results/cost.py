@@ -11,8 +11,7 @@ from fisher_al.files.run_log import GEN_DESCR, MAIN_DESCR, stage_entries, versio
 from fisher_al.files.storage import save_json
 
 STAGES = (GEN_DESCR, MAIN_DESCR)
-_NAMES = [f"{stage}, s" for stage in STAGES]
-COST_HEADER = ["method", "runs", "iterations", *_NAMES, "sum, s", "peak, MB"]
+COST_HEADER = ["method", "runs", "iterations", *(f"{stage}, s" for stage in STAGES), "sum, s", "peak, MB"]
 
 
 @dataclass(frozen=True)

@@ -38,16 +38,15 @@ def plot_curves(
     reached are left out. `with_paper` overlays the published curves. Each of `paths` is written in the
     format of its suffix.
     """
-    # A figure of its own rather than pyplot's: no display, no global state.
     is_crowded = len(curves) > 5
+    # of its own rather than pyplot's: no display, no global state
     figure = Figure(figsize=(9.5, 6) if is_crowded else (7, 5), layout="constrained")
     axes = figure.add_subplot()
     for curve, line in zip(curves, _lines_of(curves), strict=True):
         _draw(axes, line)
         if with_paper:
             _draw_published(axes, curve)
-    first = curves[0].chain
-    axes.set_title(_title(first), parse_math=False)
+    axes.set_title(_title(curves[0].chain), parse_math=False)
     axes.set_xlabel("labeled share of the pool, %")
     axes.set_ylabel("top-1 test accuracy, %")
     shares = _labeled_shares(curves)
@@ -120,8 +119,7 @@ def plot_costs(costs: Sequence[Cost], paths: Sequence[Path]) -> None:
     axes.bar_label(bars, [f"{total:.3g} s" for total in left], padding=3)
     axes.invert_yaxis()
     axes.margins(x=0.15)
-    first = costs[0].chain
-    axes.set_title(_title(first), parse_math=False)
+    axes.set_title(_title(costs[0].chain), parse_math=False)
     axes.set_xlabel("seconds per iteration, mean over runs")
     figure.legend(loc="outside lower center", ncols=len(costs[0].seconds))
     _save(figure, paths)
