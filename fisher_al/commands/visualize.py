@@ -22,13 +22,14 @@ from fisher_al.commands.scripts import Datasets, parse
 from fisher_al.data.images import Images
 from fisher_al.data.in_memory import MemorySource
 from fisher_al.errors import UserError
-from fisher_al.files.layout import describe_imbalance, format_ratio
+from fisher_al.files.layout import format_ratio
 from fisher_al.files.locks import sole_writer
 from fisher_al.files.storage import atomic_write, save_json
 from fisher_al.method.network import seeded_network
 from fisher_al.method.predictions import predict
 from fisher_al.results.curve_files import command_line
 from fisher_al.results.curves import collect_curves
+from fisher_al.results.plotting import describe_imbalance
 from fisher_al.results.visualization import Panel, plot_confusion, plot_embedding
 from fisher_al.seeds import derive_seed
 from fisher_al.training.checkpoints import load_checkpoint, load_weights

@@ -19,11 +19,6 @@ def format_ratio(ratio: float) -> str:
     return str(int(ratio)) if float(ratio).is_integer() else str(ratio)
 
 
-def describe_imbalance(ratio: float) -> str:
-    """What a figure's title says of an imbalance ratio."""
-    return f"{format_ratio(ratio)}x class imbalance" if ratio != 1 else "no class imbalance"
-
-
 @dataclass(frozen=True)
 class Layout:
     """The files of one run and one pool under `folder`, which is `local_data/<dataset>`."""

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from fisher_al.chain import Chain
-from fisher_al.files.layout import describe_imbalance
+from fisher_al.files.layout import format_ratio
 from fisher_al.files.storage import atomic_write
 from fisher_al.results.comparison import label_saving, labels_to_reach
 from fisher_al.results.cost import Cost
@@ -73,6 +73,11 @@ def plot_metrics(panels: Mapping[str, Sequence[Curve]], paths: Sequence[Path]) -
 def _title(chain: Chain) -> str:
     """The dataset, which can be a user's folder of any name, and the pool; no formula, whatever it holds."""
     return f"{chain.experiment.name}, {describe_imbalance(chain.layout.imbalance_ratio)}"
+
+
+def describe_imbalance(ratio: float) -> str:
+    """What a figure's title says of an imbalance ratio."""
+    return f"{format_ratio(ratio)}x class imbalance" if ratio != 1 else "no class imbalance"
 
 
 def plot_panels(
