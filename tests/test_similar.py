@@ -16,17 +16,17 @@ from fisher_al.method.submodular import gradient_directions, greedy_mutual_infor
 from mnist.custom_models.lenet import LeNet
 
 
-def mutual_information(similarity: np.ndarray, picks, weight: float) -> float:
+def mutual_information(similarity: np.ndarray, picks) -> float:
     """FL2MI of some candidates, from its definition."""
     chosen = similarity[:, list(picks)]
-    return chosen.max(1).sum() + weight * chosen.max(0).sum()
+    return chosen.max(1).sum() + chosen.max(0).sum()
 
 
-def naive_picks(similarity: np.ndarray, budget: int, weight: float) -> list[int]:
+def naive_picks(similarity: np.ndarray, budget: int) -> list[int]:
     picks: list[int] = []
     for _ in range(budget):
         gains = [
-            -np.inf if j in picks else mutual_information(similarity, [*picks, j], weight)
+            -np.inf if j in picks else mutual_information(similarity, [*picks, j])
             for j in range(similarity.shape[1])
         ]
         picks.append(int(np.argmax(gains)))
@@ -37,11 +37,10 @@ def similarities(targets: int, count: int, seed: int) -> torch.Tensor:
     return torch.rand(targets, count, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_greedy_picks_are_those_of_the_definition(weight):
+def test_greedy_picks_are_those_of_the_definition():
     table = similarities(30, 3000, 0)
-    picks = greedy_mutual_information(lambda rows: table[:, rows], 3000, 25, weight)
-    assert picks.tolist() == naive_picks(table.numpy(), 25, weight)
+    picks = greedy_mutual_information(lambda rows: table[:, rows], 3000, 25)
+    assert picks.tolist() == naive_picks(table.numpy(), 25)
 
 
 @pytest.mark.parametrize("kind", ["zero", "copies", "few differ"])
@@ -51,15 +50,15 @@ def test_of_equal_candidates_the_first_is_picked(kind):
     if kind == "copies":
         table = table[:, torch.arange(300) // 150]
     picks = greedy_mutual_information(lambda rows: table[:, rows], 300, 70)
-    assert picks.tolist() == naive_picks(table.numpy(), 70, 1.0)
+    assert picks.tolist() == naive_picks(table.numpy(), 70)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_greedy_picks_come_close_to_the_best_of_ten(seed):
     table = similarities(6, 10, seed)
     picks = greedy_mutual_information(lambda rows: table[:, rows], 10, 3)
-    values = [mutual_information(table.numpy(), some, 1.0) for some in combinations(range(10), 3)]
-    reached = mutual_information(table.numpy(), picks.tolist(), 1.0)
+    values = [mutual_information(table.numpy(), some) for some in combinations(range(10), 3)]
+    reached = mutual_information(table.numpy(), picks.tolist())
     assert max(values) >= reached >= (1 - 1 / np.e) * max(values)
 
 
@@ -119,4 +118,4 @@ def test_similar_picks_what_is_like_the_misclassified_validation_images():
     table = (query[0][[3, 8]] @ rows[0].T) * (query[1][[3, 8]] @ rows[1].T)
     table = table.clamp_min(0).double().numpy()
     table[:, 3] = -1  # labeled
-    assert picks.tolist() == naive_picks(table, 5, 1.0)
+    assert picks.tolist() == naive_picks(table, 5)

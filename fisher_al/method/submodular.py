@@ -78,20 +78,18 @@ def gradient_directions(
     return torch.cat(directions), F.normalize(F.pad(torch.cat(inputs), (0, 1), value=of_bias))
 
 
-def greedy_mutual_information(
-    similarity: Callable[[Tensor], Tensor], count: int, budget: int, weight: float = 1.0
-) -> Tensor:
+def greedy_mutual_information(similarity: Callable[[Tensor], Tensor], count: int, budget: int) -> Tensor:
     """`budget` of `count` candidates, each the first of those that add most to FL2MI with the ones before.
 
-    FL2MI is the sum over targets of the largest similarity to a pick, and `weight` times the sum over picks
-    of the largest similarity to a target (Kothawade et al., arXiv:2107.00717, table 1). `similarity` gives
+    FL2MI is the sum over targets of the largest similarity to a pick, and the sum over picks of the largest
+    similarity to a target (Kothawade et al., arXiv:2107.00717, table 1, eta = 1). `similarity` gives
     that of all targets, at least 0, to some candidates: (M, n). As what a candidate adds can only become
     less, what it added before is a bound, and only those with the largest bounds are looked at again.
     """
     own, bound = torch.empty(count, dtype=torch.double), torch.empty(count, dtype=torch.double)
     for rows in torch.arange(count).split(AT_ONCE):
         block = similarity(rows)
-        own[rows] = weight * block.amax(0).double().cpu()
+        own[rows] = block.amax(0).double().cpu()
         bound[rows] = block.sum(0, dtype=torch.double).cpu() + own[rows]
     covered = torch.zeros_like(block[:, :1])  # of each target, the largest similarity to a pick
     picks: list[int] = []
