@@ -146,11 +146,9 @@ class EpochSelection:
     ):
         self._keep = keep
         self._test = BestSoFar(test, objective, batch_size)
-        self._validation: BestSoFar | None = self._test
-        if validation is not test:
-            self._validation = (
-                BestSoFar(validation, objective, batch_size) if validation is not None else None
-            )
+        self._validation = self._test if validation is test else None
+        if validation is not None and validation is not test:
+            self._validation = BestSoFar(validation, objective, batch_size)
         self.result = FitResult({}, -1, 0.0, 0.0)
 
     def consider(self, network: nn.Module, epoch: int, is_last: bool) -> None:
@@ -158,9 +156,8 @@ class EpochSelection:
         if not _is_finite(network):
             self.result.diverged_in = epoch
             return
-        if self._validation is None or self._validation is self._test:
-            best_on_validation = False
-        else:
+        best_on_validation = False
+        if self._validation is not None and self._validation is not self._test:
             self._validation.accuracy(network)
             best_on_validation = self._validation.improved
         accuracy = self._test.accuracy(network, to_the_end=is_last or best_on_validation)
