@@ -161,9 +161,7 @@ class LazyDescriptors:
         batch_size = self._batch_size
         for chunk, inputs, labels in shared_batches(self._images, batch_size, rows):
             one_pass = ForwardPass(self._network, inputs, self._scales)
-            described = [one_pass.features]
-            for column in self._columns:
-                described.append(column(one_pass, labels))
+            described = [one_pass.features, *(column(one_pass, labels) for column in self._columns)]
             yield gather_rows(torch.stack(described, dim=2), batch_size, len(chunk)).cpu()
 
 
