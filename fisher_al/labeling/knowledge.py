@@ -45,7 +45,7 @@ class Knowledge:
 
     def features_of(self, rows: Tensor) -> Tensor:
         """Features (n, width) in memory."""
-        return torch.from_numpy(np.ascontiguousarray(self.rows[rows.numpy()]))
+        return torch.from_numpy(self.rows[rows.numpy()])
 
 
 def knowledge(catalogue: Catalogue, rows: Mapping[str, int], features: np.ndarray) -> Knowledge:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from fisher_al.files.storage import save_tensors
 from fisher_al.labeling.backbone import Backbone
@@ -75,13 +73,12 @@ def write_round(folder: Path, catalogue: Catalogue, cards: Sequence[Card], picks
 def write_predictions(path: Path, catalogue: Catalogue, known: Knowledge, head: LinearHead) -> None:
     """Write the most probable class of every pool image that has no label."""
     classes, confidence = classes_in_blocks(head, known.pool_images)
-    write_rows(path, (PATH_COLUMN, "predicted", "confidence"), _rest(catalogue, classes, confidence))
-
-
-def _rest(catalogue: Catalogue, classes: Tensor, confidence: Tensor) -> Iterator[tuple[str, str, str]]:
-    for key, number, sure in zip(catalogue.pool, classes.tolist(), confidence.tolist(), strict=True):
-        if key not in catalogue.labels:
-            yield key, catalogue.classes[number], f"{sure:.4f}"
+    rows = (
+        (key, catalogue.classes[number], f"{sure:.4f}")
+        for key, number, sure in zip(catalogue.pool, classes.tolist(), confidence.tolist(), strict=True)
+        if key not in catalogue.labels
+    )
+    write_rows(path, (PATH_COLUMN, "predicted", "confidence"), rows)
 
 
 def write_head(path: Path, head: LinearHead, classes: Sequence[str], backbone: Backbone) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def _settings(reading: Reading, strategy: Strategy, catalogue: Catalogue) -> dic
     }
 
 
-def _fingerprint(lines: Sequence[str] | Iterator[str]) -> str:
+def _fingerprint(lines: Iterable[str]) -> str:
     digest, count = hashlib.sha256(), 0
     for line in lines:
         digest.update(line.encode() + b"\n")
