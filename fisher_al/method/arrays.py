@@ -59,7 +59,7 @@ def label_list(name: str, values: Any, count: int) -> list[Hashable]:
     return labels
 
 
-def known_numbers(name: str, labels: Sequence[Hashable], classes: Sequence[Hashable]) -> Tensor:
+def class_numbers(name: str, labels: Sequence[Hashable], classes: Sequence[Hashable]) -> Tensor:
     """Numbers (n,) of labels among a classifier's classes.
 
     Raises: UserError if a label is none of them.

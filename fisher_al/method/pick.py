@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fisher_al.data.features import Features
 from fisher_al.errors import UserError
-from fisher_al.method.arrays import feature_rows, head_of, known_numbers, label_list, row_indices
+from fisher_al.method.arrays import class_numbers, feature_rows, head_of, label_list, row_indices
 from fisher_al.method.linear_head import no_head, why_not_linear
 from fisher_al.method.question import (
     check_budget,
@@ -98,12 +98,12 @@ def pick(
         classes = np.asarray(classifier.classes_).tolist()
         head, predictions = head_of(classifier, width), None
     if predicted is not None:
-        predictions = known_numbers("validation_predictions", predicted, classes)
-    numbers = known_numbers("y_validation", labels, classes)
+        predictions = class_numbers("validation_predictions", predicted, classes)
+    numbers = class_numbers("y_validation", labels, classes)
     known = torch.full((len(pool),), -1)
     if y_labeled is not None and method not in WITHOUT_CLASSIFIER:
         answers = label_list("y_labeled", y_labeled, len(unavailable))
-        known[unavailable] = known_numbers("y_labeled", answers, classes)
+        known[unavailable] = class_numbers("y_labeled", answers, classes)
     elif method == "balanced" and len(unavailable):
         raise UserError("method 'balanced': counts the labels so far; give them as y_labeled")
     images = Features(pool, labels=known), Features(validation, labels=numbers)
