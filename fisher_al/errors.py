@@ -22,14 +22,14 @@ def reason_of(error: BaseException, line: int = 0) -> str:
 
 
 def raise_if_of_machine(error: Exception, path: Path) -> None:
-    """Raise MachineError if this is what kept the file from being read."""
+    """Raise MachineError if it was the machine, not its content, that kept a file from being read."""
     is_lack = isinstance(error, OSError) and error.errno in LACKS
     if is_lack or as_user_error(error) is not None:
         raise MachineError(f"{path}: cannot be read now: {reason_of(error)}") from error
 
 
 def as_user_error(error: Exception) -> UserError | None:
-    """What the user can do about an error of torch or numpy: about memory that is not there; else None."""
+    """The same as a UserError if torch or numpy found too little memory; None if it is any other error."""
     is_of_torch = isinstance(error, RuntimeError) and "allocate" in str(error)
     if not (is_of_torch or isinstance(error, MemoryError)):
         return None

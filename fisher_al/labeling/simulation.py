@@ -88,7 +88,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def rarest_half(labels: Tensor, num_classes: int) -> Tensor:
-    """Numbers of the half of the classes that have the fewest images, but some."""
+    """Numbers of the half of the classes that have the fewest images, without those that have none."""
     counts = torch.bincount(labels, minlength=num_classes)
     fewest = counts.sort(stable=True).indices
     return fewest[counts[fewest] > 0][: num_classes // 2]

@@ -68,10 +68,10 @@ class KernelMethod(Method):
         targets: Tensor,
         count: int | None = None,
     ) -> Matches:
-        """Match pool images with those validation images, of which k-centre leaves at most the budget.
+        """Match pool images with the validation images at `targets` (M,).
 
-        count : how many matches, by default the budget.
-
+        Where these are more than the budget, k-centre leaves as many. count : how many matches, by default
+        the budget.
         Returns: matches by indices into the pool and into the validation images.
         """
         pool, validation = descriptors.pool[0], descriptors.validation

@@ -179,7 +179,6 @@ def statistics_in_blocks(
     lives on the images' device and draws the dropout masks, a fresh one per pass and image. Several processes
     share the work, and each has all of its outcome.
     """
-
     dropout = partial(byte_dropout, generator=generator)
     network.eval()
     batch_size = max(1, batch_size // samples)
