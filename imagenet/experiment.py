@@ -22,13 +22,11 @@ from imagenet.custom_models.resnet18 import ResNet18
 NAME = "ImageNet"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+CROP = 224
+
 COMPARED = (
     *("random", "varMC", "varMC E=4", "none/512", "gradAbl/512", "grad/768", "gradFmap/512", "gradFmap/768"),
 )
-
-
-CROP = 224
-
 
 IMAGES = FolderSource(
     name=NAME,

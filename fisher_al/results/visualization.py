@@ -82,8 +82,8 @@ def plot_embedding(
         for label in range(count):  # told apart without colour, too
             middle = np.median(embedding[labels == label], axis=0)
             ax.text(*middle, str(label), ha="center", va="center", fontsize=11, weight="bold", bbox=_BADGE)
-        title = panel.title(panel.class_accuracies[0])  # of the run that the dots are of
-        ax.set_title(f"{title}; large dots: {wrong.sum():,} misclassified", fontsize=11)
+        above = panel.title(panel.class_accuracies[0])  # of the run that the dots are of
+        ax.set_title(f"{above}; large dots: {wrong.sum():,} misclassified", fontsize=11)
         ax.set_xticks([])
         ax.set_yticks([])
     figure.colorbar(dots, ax=axes, label="class", ticks=range(count), shrink=0.8, pad=0.01)
