@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from cards import CLASSES, card
 from PIL import Image
 
 from fisher_al.commands.plot import run_plot_main
@@ -22,6 +23,7 @@ from fisher_al.commands.scripts import Datasets, run_script
 from fisher_al.commands.stages import gen_descr_main, main_descr_main, unsup_main
 from fisher_al.commands.visualize import visualize_tsne_main
 from fisher_al.files.layout import Layout
+from fisher_al.labeling.page import write_page
 from mnist.experiment import DATASETS
 
 ROOT = Path(__file__).parents[1]
@@ -141,6 +143,25 @@ def pictures(tmp_path_factory) -> list[Path]:
     for path, color in zip(paths, ("red", "green", "blue"), strict=True):
         Image.new("RGB", (32, 24), color).save(path)
     return paths
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """A browser."""
+    from browser import open_browser
+
+    with open_browser(tmp_path_factory.mktemp("downloads")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def labeling(session, tmp_path, pictures, request):
+    """A labeling page of six picks, opened; the browser keeps no labels of it from another test."""
+    cards = [card(f"{number}.png", pictures[number % 3], pictures[2]) for number in range(6)]
+    write_page(tmp_path / "index.html", request.node.name, CLASSES, cards)
+    session.open(tmp_path / "index.html")
+    yield session
+    assert session.complaints() == []
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 from urllib.parse import unquote
 
 import pytest
-from browser import MISSING, Session, is_installed, open_browser
+from browser import MISSING, is_installed
 from cards import CLASSES, HOSTILE, card
 from hostile import examples
 from hypothesis import given
@@ -16,22 +16,6 @@ from selenium.webdriver.common.keys import Keys
 from fisher_al.labeling.page import write_page
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with open_browser(tmp_path_factory.mktemp("downloads")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def labeling(session, tmp_path, pictures, request) -> Session:
-    """A page of six picks, opened; the browser keeps no labels of it from another test."""
-    cards = [card(f"{number}.png", pictures[number % 3], pictures[2]) for number in range(6)]
-    write_page(tmp_path / "index.html", request.node.name, CLASSES, cards)
-    session.open(tmp_path / "index.html")
-    yield session
-    assert session.complaints() == []
 
 
 def test_all_picks_labeled_by_keyboard(labeling):

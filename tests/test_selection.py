@@ -276,8 +276,8 @@ def test_a_pool_of_bursts_is_gone_through_in_a_moment(method):
     numbers, spared = torch.arange(6_025), torch.zeros(25, dtype=torch.bool)
     bursts = Knowledge(rows, CLASSES, numbers[25:], numbers[:25], labels, none, none, none, spared)
     strategy = Strategy(method, 40, near_duplicate=0.99)
-    fitted, began = fit(bursts, strategy), time.monotonic()
+    fitted, began = fit(bursts, strategy), time.process_time()
     picks = pick(bursts, fitted, strategy)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert sorted((picks.positions % 25).tolist()) == [*range(25)]  # one of each burst
     assert len(picks.near_duplicates) >= 6_000 - 25
