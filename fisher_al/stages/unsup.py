@@ -54,21 +54,15 @@ def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
     """Write an initial model.
 
     Returns: the accuracy (percent) that the checkpoint records: of rotations if pretrained, else of classes.
-    Raises: UserError if training diverged.
+    Raises: UserError if training diverged, or if a descriptor length is none of the network.
     """
     experiment, layout, device = model.experiment, model.layout, model.device
     run = model.seed, layout.run
     data = experiment.source.load(layout, device)
     classes = ROTATIONS if layout.pretrained else experiment.num_classes
     weights_seed = derive_seed(*run, "initial weights", model.member)
+    _require_lengths(experiment)
     network = seeded_network(experiment.network, classes, weights_seed).to(device)
-    for length, names in experiment.lengths.items():
-        if not network.scales.keys() >= {*names} or sum(network.scales[name] for name in names) != length:
-            found = ", ".join(f"{name} {width}" for name, width in network.scales.items())
-            raise UserError(
-                f"{experiment.name}: length {length} of {', '.join(names)} is not the sum of the network's "
-                f"scales, which are {found}"
-            )
     batch_size = default_evaluation_batch_size(device, experiment.source.image_shape)
     if layout.pretrained:
         if len(set(experiment.source.image_shape[:2])) > 1:
@@ -94,3 +88,15 @@ def unsup(model: InitialModel, on_epoch: OnEpoch | None = None) -> float:
         save_checkpoint(result, model.settings, model.path)
     wait_for_all()
     return result.acc
+
+
+def _require_lengths(experiment: Experiment) -> None:
+    """Raise UserError if a descriptor length is not that of the network's scales that it is made of."""
+    scales = seeded_network(experiment.network, experiment.num_classes, derive_seed("any")).scales
+    for length, names in experiment.lengths.items():
+        if not scales.keys() >= {*names} or sum(scales[name] for name in names) != length:
+            found = ", ".join(f"{name} {width}" for name, width in scales.items())
+            raise UserError(
+                f"{experiment.name}: length {length} of {', '.join(names)} is not the sum of the network's "
+                f"scales, which are {found}"
+            )
