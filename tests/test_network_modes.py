@@ -87,6 +87,14 @@ def test_networks_of_other_precision_pick_what_theirs_in_float32_does(method, dt
     assert dict.fromkeys(weight.dtype for weight in other.parameters()) == own
 
 
+def test_images_of_other_precision_are_picked_from_in_float32(sets, network):  # noqa: F811
+    inputs = [(images[:][0].permute(0, 2, 3, 1), images.labels) for images in sets]
+    doubled = [Images(pixels.double(), labels, 0.0, 1.0) for pixels, labels in inputs]
+    assert doubled[0][:1][0].dtype == torch.float64
+    picks = pick_images(network, *doubled, 5, "gradShift").tolist()
+    assert picks == pick_images(network, *sets, 5, "gradShift").tolist()
+
+
 def test_what_is_not_finite_is_told(sets, network):  # noqa: F811
     with pytest.raises(UserError, match=r"images \(2, 8, 8\): hold NaN or infinity"):
         Images(torch.full((2, 8, 8), torch.nan), None, 0.5, 0.5)

@@ -20,7 +20,7 @@ ChannelValues = float | tuple[float, ...]
 class Images:
     """Labeled images on one device, served in batches as normalised network inputs.
 
-    images : uint8 (N, H, W) or (N, H, W, channels); floating-point ones are served as they are, in float32.
+    images : uint8 (N, H, W) or (N, H, W, channels); floating-point ones are served as they are.
     labels : int64 (N,), None where they are not known.
     mean, std : of the images scaled to [0, 1], one number or one per channel.
     """
@@ -59,7 +59,7 @@ class Images:
 
     def _normalise(self, images: Tensor) -> Tensor:
         if images.is_floating_point():
-            return images.float()
+            return images
         inputs = images.float().div_(255).sub_(self._mean).div_(self._std)
         return inputs.contiguous(memory_format=torch.channels_last)
 
@@ -69,6 +69,14 @@ class Images:
         chosen = copy(self)
         chosen.labels, chosen._images = self.labels[rows], self._images[rows]
         return chosen
+
+    def in_float32(self) -> Images:
+        """The same, served in float32, as those that are read from files are anyway."""
+        if type(self) is not Images or not self._images.is_floating_point():
+            return self
+        served = copy(self)
+        served._images = self._images.float()
+        return served
 
     def with_more(self, others: Images) -> Images:
         """These, and then those of `others`, of the same dataset."""

@@ -55,6 +55,7 @@ def pick_images(
         raise UserError(
             "validation: no images, or without labels; methods compare with what is known of them"
         )
+    pool, validation = pool.in_float32(), validation.in_float32()
     read = {"validation": validation.labels}
     if not chosen.works_unlabeled:
         read["pool"] = pool.labels
