@@ -24,6 +24,7 @@ from fisher_al.commands.stages import gen_descr_main, main_descr_main, unsup_mai
 from fisher_al.commands.visualize import visualize_tsne_main
 from fisher_al.files.layout import Layout
 from fisher_al.labeling.page import write_page
+from fisher_al.labeling.pool import Pool
 from mnist.experiment import DATASETS
 
 ROOT = Path(__file__).parents[1]
@@ -143,6 +144,14 @@ def pictures(tmp_path_factory) -> list[Path]:
     for path, color in zip(paths, ("red", "green", "blue"), strict=True):
         Image.new("RGB", (32, 24), color).save(path)
     return paths
+
+
+@pytest.fixture
+def pool(tmp_path) -> Pool:
+    """A few images in folders, among them two of one name."""
+    from rounds import make_pool  # which imports this module
+
+    return make_pool(tmp_path / "pool")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from rounds import (
 )
 from test_feature_cache import paths_in, reading
 
-from fisher_al.data.folder_lists import Origin, find_classes, scan_split
+from fisher_al.data.folder_lists import find_classes, scan_split
 from fisher_al.data.images import Images
 from fisher_al.data.pixels import as_rgb
 from fisher_al.errors import UserError
@@ -25,7 +25,6 @@ from fisher_al.labeling.cache import identity_of, open_cache
 from fisher_al.labeling.embedding import embed
 from fisher_al.labeling.round import Reading
 from fisher_al.method.tapped import POOLED
-from mnist.experiment import DIGITS
 
 
 @pytest.fixture(scope="module")
@@ -99,49 +98,6 @@ def test_what_was_computed_before_an_interruption_is_kept(backbone, tmp_path, mo
     with open_cache(tmp_path / "cache", "net", 512) as cache, pytest.raises(KeyboardInterrupt):
         embed(reading(backbone, tmp_path).embedder(), paths_in(tmp_path / "pool"), cache)
     assert len(cache.row_of) == 2
-
-
-def test_every_run_has_a_pool_of_its_own(tmp_path):
-    pools = []
-    for run in ("run0", "run1"):
-        layout = Layout(tmp_path / "DIGITS", run, 4.0)
-        DIGITS.source.prepare_pool(layout, 0)
-        pools.append(layout.pool().read_bytes())
-    assert pools[0] != pools[1]
-
-
-def thinned(experiment, tmp_path, seed):
-    layout = Layout(tmp_path / experiment.name, "run0", 4.0)
-    experiment.source.prepare_pool(layout, seed)
-    text = layout.pool_list().read_text()
-    layout.pool_list().unlink()
-    return [line[-1] for line in text.splitlines()]
-
-
-def test_a_pool_list_of_another_seed_is_not_taken_over(tmp_path):
-    experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
-    layout = Layout(tmp_path / experiment.name, "run0", 4.0)
-    wanted = thinned(experiment, tmp_path, 0)
-    first = next(seed for seed in range(1, 99) if thinned(experiment, tmp_path, seed) == wanted)
-    experiment.source.prepare_pool(layout, 0)
-    experiment.source.prepare_pool(layout, 0, verify=True)
-    with pytest.raises(UserError, match=f"not the pool of --seed {first}"):
-        experiment.source.prepare_pool(layout, first, verify=True)
-
-
-def test_lists_that_are_made_anew_are_read_anew(tmp_path):
-    experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
-    layout = Layout(tmp_path / experiment.name, "run0", 4.0)
-    first = load_prepared(experiment, layout).pool._files
-    layout.pool_list().unlink()
-    assert load_prepared(experiment, layout, 1).pool._files != first
-
-
-def test_a_renamed_image_is_another_origin(tmp_path):
-    root = make_folder(tmp_path / "pets")
-    before = Origin.of(root)
-    (root / "train/ant/ant 00.png").rename(root / "train/ant/ant 00a.png")
-    assert Origin.of(root).sha256 != before.sha256
 
 
 def test_folders_without_classes_or_images_are_told(tmp_path):

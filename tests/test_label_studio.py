@@ -15,11 +15,6 @@ from fisher_al.labeling.label_studio import write_tasks
 from fisher_al.labeling.pool import Pool, find_pool
 
 
-@pytest.fixture
-def pool(tmp_path) -> Pool:
-    return make_pool(tmp_path / "pool")
-
-
 def choice(*choices, name="choice"):
     return {"from_name": name, "to_name": "image", "type": "choices", "value": {"choices": list(choices)}}
 
@@ -131,3 +126,33 @@ def test_any_json_is_read_or_refused(tasks, tmp_path_factory):
     pool = Pool(path.parent, ["a.jpg"], {})
     with contextlib.suppress(UserError):
         read_labels([path], pool)
+
+
+def test_percent_signs_of_an_address_are_decoded(pool, tmp_path):
+    tasks = [annotated("s3://bucket/set/b/with%2C%20comma.jpg", choice("dog"))]
+    assert labels_of(pool, write_json(tmp_path / "x.json", tasks)) == {KEYS[3]: "dog"}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "s3", "gs"])
+def test_addresses_of_every_kind_are_read(scheme, tmp_path):
+    pool = make_pool(tmp_path / "pool")
+    tasks = [annotated(f"{scheme}://host/set/a/x.jpg", choice("dog"))]
+    assert labels_of(pool, write_json(tmp_path / "x.json", tasks)) == {"a/x.jpg": "dog"}
+
+
+def test_a_csv_export_of_our_tasks_names_images_by_their_paths(pool, tmp_path):
+    columns = ("annotation_id", "choice", "image", "filepath")
+    row = (1, "cat", "/data/upload/1/0123abcd-x.jpg", "a/x.jpg")
+    assert labels_of(pool, write_csv(tmp_path / "x.csv", columns, [row])) == {"a/x.jpg": "cat"}
+
+
+def test_a_table_of_ours_is_no_export(pool, tmp_path):
+    labels = [("a/x.jpg", '{"choices": ["cat", "dog"]}')]
+    assert labels_of(pool, write_csv(tmp_path / "l.csv", ("filepath", "label"), labels)) == dict(labels)
+
+
+def test_tasks_tell_the_prediction_and_how_sure_it_is_if_there_is_one(tmp_path):
+    write_tasks(tmp_path / "t.json", tmp_path, [("a.jpg", "cat", 0.9), ("b.jpg", "", 0.0)])
+    first, second = json.loads((tmp_path / "t.json").read_text())
+    assert first["predictions"][0]["score"] == 0.9
+    assert second["predictions"] == []

@@ -1,4 +1,4 @@
-"""Labels as people give them, in tables and folders, and what is wrong with them."""
+"""Labels as people give them, in tables and folders, validation sets, and what is wrong with them."""
 
 import os
 
@@ -6,20 +6,13 @@ import pytest
 from hostile import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from rounds import KEYS, labels_of, make_pool, touch, write_csv
+from rounds import KEYS, labels_of, touch, write_csv
 
 from fisher_al.errors import UserError
 from fisher_al.labeling.answers import read_validation
-from fisher_al.labeling.catalogue import read_catalogue
-from fisher_al.labeling.pool import Pool, find_pool
 from fisher_al.labeling.tables import read_rows, write_rows
 
 COLUMNS = ("filepath", "label")
-
-
-@pytest.fixture
-def pool(tmp_path) -> Pool:
-    return make_pool(tmp_path / "pool")
 
 
 # ---- tables
@@ -174,73 +167,6 @@ def test_names_that_are_no_utf8_are_told_before_anything_is_computed(name, pool,
         labels_of(pool, tmp_path / "known")
 
 
-@pytest.mark.parametrize("read", [labels_of, lambda pool, path: read_validation(path, pool)])
-def test_a_copy_or_a_link_is_the_image_of_the_pool_and_another_of_its_name_is_not(read, tmp_path):
-    for name in ("1.jpg", "2.jpg", "day/4.jpg", "day/5.jpg"):
-        (path := tmp_path / "pool" / name).parent.mkdir(exist_ok=True)
-        path.write_text(f"pixels of {name}")
-    (tmp_path / "pool" / "linked.jpg").symlink_to(tmp_path / "store.jpg")
-    (tmp_path / "store.jpg").write_text("pixels elsewhere")
-    (tmp_path / "way").symlink_to(tmp_path / "pool", target_is_directory=True)
-    pool = find_pool(tmp_path / "way")
-    cat, dog = tmp_path / "sorted" / "cat", tmp_path / "sorted" / "dog"
-    cat.mkdir(parents=True)
-    dog.mkdir()
-    (cat / "1.jpg").write_text("pixels of 1.jpg")
-    (dog / "1.jpg").write_text("pixels of a dog")
-    (cat / "any.jpg").symlink_to(tmp_path / "pool" / "day" / "4.jpg")
-    (dog / "other.jpg").symlink_to(tmp_path / "store.jpg")
-    (dog / "5.jpg").write_text("pixels of day/5.jpg")
-    expected = {
-        "1.jpg": "cat",
-        "day/4.jpg": "cat",
-        "day/5.jpg": "dog",
-        str(dog / "1.jpg"): "dog",
-        "linked.jpg": "dog",
-    }
-    assert read(pool, tmp_path / "sorted") == expected
-    real = [(tmp_path / "pool" / "1.jpg", "cat"), (tmp_path / "store.jpg", "dog")]
-    table = write_csv(tmp_path / "real.csv", COLUMNS, real)
-    assert read(pool, table) == {"1.jpg": "cat", "linked.jpg": "dog"}
-
-
-def test_copies_of_equal_images_are_told_apart_by_their_folders(tmp_path):
-    for name in ("pool/a/1.jpg", "pool/b/1.jpg", "sorted/cat/b/1.jpg", "sorted/dog/a/1.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("black")
-    pool = find_pool(tmp_path / "pool")
-    assert labels_of(pool, tmp_path / "sorted") == {"b/1.jpg": "cat", "a/1.jpg": "dog"}
-
-
-def test_an_image_of_this_machine_is_no_other_of_its_name(pool, tmp_path):
-    (tmp_path / "other" / "a").mkdir(parents=True)
-    (tmp_path / "other" / "a" / "x.jpg").write_text("another image than the pool's")
-    path = write_csv(tmp_path / "l.csv", COLUMNS, [(tmp_path / "other" / "a" / "x.jpg", "cat")])
-    with pytest.raises(UserError, match=r"line 2: '.*/other/a/x\.jpg' is not in the pool"):
-        labels_of(pool, path)
-    path = write_csv(tmp_path / "l.csv", COLUMNS, [("/of/another/machine/a/x.jpg", "cat")])
-    assert labels_of(pool, path) == {"a/x.jpg": "cat"}
-
-
-def test_a_label_of_an_image_that_is_gone_is_not_anothers(pool, tmp_path):
-    labels = write_csv(tmp_path / "labels.csv", COLUMNS, [("day2/a/x.jpg", "dog")])
-    with pytest.raises(UserError, match=r"'day2/a/x\.jpg' is not in the pool"):
-        labels_of(pool, labels)
-    validation = write_csv(tmp_path / "v.csv", COLUMNS, [("cat/a/x.jpg", "cat"), ("dog/a/y.jpg", "dog")])
-    with pytest.raises(UserError, match=r"'cat/a/x\.jpg' not found"):
-        read_validation(validation, pool)
-    absolute = write_csv(
-        tmp_path / "labels.csv", COLUMNS, [(tmp_path / "pool" / "day2" / "a" / "x.jpg", "dog")]
-    )
-    with pytest.raises(UserError, match=r"'day2/a/x\.jpg' is not in the pool"):
-        labels_of(pool, absolute)
-
-
-@pytest.mark.parametrize("path", ["/data/set/pool/a/x.jpg", "C:\\set\\pool\\a\\x.jpg"])
-def test_of_a_path_from_another_machine_the_end_counts(path, pool, tmp_path):
-    assert labels_of(pool, write_csv(tmp_path / "labels.csv", COLUMNS, [(path, "cat")])) == {"a/x.jpg": "cat"}
-
-
 def test_answers_that_hold_no_label_are_told(pool, tmp_path):
     template = write_csv(tmp_path / "labels.csv", COLUMNS, [(key, "") for key in KEYS])
     with pytest.raises(UserError, match=r"labels\.csv: no label in it; name the file that holds the answers"):
@@ -276,26 +202,3 @@ def test_validation_that_cannot_serve_is_told(rows, told, pool, tmp_path):
     with pytest.raises(UserError, match=told) as error:
         read_validation(path, pool)
     assert "v.csv" in str(error.value)
-
-
-def test_validation_images_leave_the_pool_and_are_counted(pool, tmp_path):
-    validation = write_csv(tmp_path / "v.csv", COLUMNS, [("pool/a/x.jpg", "cat"), ("pool/b/x.jpg", "dog")])
-    labels = write_csv(
-        tmp_path / "l.csv", COLUMNS, [("a/x.jpg", "cat"), ("b/x.jpg", "skip"), ("a/y.jpg", "ant")]
-    )
-    found = read_catalogue(pool.root, validation, [labels])
-    assert (found.pool, found.shared) == (["a/y.jpg", "b/with, comma.jpg"], 2)
-    assert (found.validation, found.labels) == ({"a/x.jpg": "cat", "b/x.jpg": "dog"}, {"a/y.jpg": "ant"})
-    assert (found.classes, found.left_out) == (["ant", "cat", "dog"], [])
-
-
-def test_a_validation_image_with_another_label_is_told_with_both_files_and_lines(pool, tmp_path):
-    validation = write_csv(tmp_path / "v.csv", COLUMNS, [("pool/a/x.jpg", "cat"), ("pool/b/x.jpg", "dog")])
-    labels = write_csv(tmp_path / "l.csv", COLUMNS, [("b/x.jpg", ""), ("b/x.jpg", "ant")])
-    with pytest.raises(UserError, match=r"'dog' in .*v\.csv, line 3, and 'ant' in .*l\.csv, line 3"):
-        read_catalogue(pool.root, validation, [labels])
-
-
-def test_a_pool_of_validation_images_alone_is_told(pool, tmp_path):
-    with pytest.raises(UserError, match="all its images are validation images"):
-        read_catalogue(pool.root, pool.root, [])

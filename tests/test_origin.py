@@ -4,6 +4,7 @@ import pytest
 from conftest import snapshot
 from folders import folder_experiment, load_prepared, make_folder
 
+from fisher_al.data.folder_lists import Origin
 from fisher_al.errors import UserError
 from fisher_al.files.layout import Layout
 
@@ -54,3 +55,37 @@ def test_names_that_no_list_can_hold(root, tmp_path, name):
     (root / "train" / "bee").rename(root / "train" / name)
     with pytest.raises(UserError, match=r"cannot stand in a list .*rename it"):
         folder_experiment(root, tmp_path / "other")
+
+
+def thinned(experiment, tmp_path, seed):
+    layout = Layout(tmp_path / experiment.name, "run0", 4.0)
+    experiment.source.prepare_pool(layout, seed)
+    text = layout.pool_list().read_text()
+    layout.pool_list().unlink()
+    return [line[-1] for line in text.splitlines()]
+
+
+def test_a_pool_list_of_another_seed_is_not_taken_over(tmp_path):
+    experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
+    layout = Layout(tmp_path / experiment.name, "run0", 4.0)
+    wanted = thinned(experiment, tmp_path, 0)
+    first = next(seed for seed in range(1, 99) if thinned(experiment, tmp_path, seed) == wanted)
+    experiment.source.prepare_pool(layout, 0)
+    experiment.source.prepare_pool(layout, 0, verify=True)
+    with pytest.raises(UserError, match=f"not the pool of --seed {first}"):
+        experiment.source.prepare_pool(layout, first, verify=True)
+
+
+def test_lists_that_are_made_anew_are_read_anew(tmp_path):
+    experiment = folder_experiment(make_folder(tmp_path / "pets"), tmp_path)
+    layout = Layout(tmp_path / experiment.name, "run0", 4.0)
+    first = load_prepared(experiment, layout).pool._files
+    layout.pool_list().unlink()
+    assert load_prepared(experiment, layout, 1).pool._files != first
+
+
+def test_a_renamed_image_is_another_origin(tmp_path):
+    root = make_folder(tmp_path / "pets")
+    before = Origin.of(root)
+    (root / "train/ant/ant 00.png").rename(root / "train/ant/ant 00a.png")
+    assert Origin.of(root).sha256 != before.sha256

@@ -109,3 +109,12 @@ def test_images_of_a_pool_list_keep_their_labels_but_for_the_noise(tmp_path, noi
     assert labels.tolist() == [int(line.rsplit(" ", 1)[1]) for line in lines]
     changed = [label != other for label, other in zip(own, labels.tolist(), strict=True)]
     assert 5 <= sum(changed) <= 15 if noise else not any(changed)
+
+
+def test_every_run_has_a_pool_of_its_own(tmp_path):
+    pools = []
+    for run in ("run0", "run1"):
+        layout = Layout(tmp_path / "DIGITS", run, 4.0)
+        DIGITS.source.prepare_pool(layout, 0)
+        pools.append(layout.pool().read_bytes())
+    assert pools[0] != pools[1]

@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 from conftest import call, snapshot
 
+from fisher_al.chain import Chain
 from fisher_al.errors import UserError
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
 from fisher_al.files.run_log import append, last_accuracy, logged, read, stage_entries
+from fisher_al.running.status import task_state
+from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
 
 METHODS = ("random", "none/20", "varMC")
@@ -201,3 +204,19 @@ def test_ensembles_cost_what_their_members_cost_together(tmp_path):
     [cost] = collect_costs(chains)
     assert (cost.runs, cost.iterations, cost.peak_memory) == (2, 4, 9)
     assert cost.seconds == {"gen_descr": 4, "main_descr": 40}
+
+
+def test_status_is_of_what_happened_last(tmp_path):
+    chain = Chain.by_protocol(
+        DIGITS, Layout(tmp_path / "DIGITS", "run0", 10.0), parse_method("random", DIGITS)
+    )
+    for path in chain.batch_files(1):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    append(chain.log, "start", pid=1, host="before")
+    append(chain.log, "failed", error="no room", augment_size=20)
+    append(chain.log, "start", pid=2, host="now")
+    assert task_state(ChainTask(chain)) == ("begun", "")
+    with hold(ChainTask(chain).lock):
+        state, told = task_state(ChainTask(chain))
+    assert (state, told.startswith("process 2 on now since ")) == ("running", True)

@@ -1,6 +1,7 @@
 """run.py --repair: what is broken goes, with what relies on it, and nothing else."""
 
 from contextlib import contextmanager
+from pathlib import Path
 from unittest.mock import Mock
 
 import torch
@@ -11,6 +12,7 @@ import fisher_al.running.repair
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
+from fisher_al.running.repair import _delete
 from mnist.experiment import DIGITS
 
 
@@ -96,3 +98,20 @@ def test_a_repair_that_is_killed_is_repaired(folder, monkeypatch):
         assert call("run.py", *options, "--repair").code == 130
     assert call("run.py", *options, "--repair").code == 0
     assert snapshot(folder) == before
+
+
+def test_repair_of_an_initial_model_waits_for_chains_that_start_from_it(folder, layout):
+    layout.initial_checkpoint().write_bytes(b"broken")
+    with hold(layout.chain_log(parse_method("random", DIGITS)).with_suffix(".lock")):
+        outcome = call(
+            "run.py", "--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1, "--initial", "--repair"
+        )
+    assert "not checked, as another process works on it: run0 ir 10 member 0 pretrained" in outcome.out
+    assert layout.initial_checkpoint().read_bytes() == b"broken"
+
+
+def test_what_relies_on_a_broken_file_is_deleted_before_it(monkeypatch):
+    order = []
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: order.append(path.name))
+    _delete([Path("broken"), Path("later")], lambda text: None)
+    assert order == ["later", "broken"]

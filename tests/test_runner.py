@@ -15,14 +15,15 @@ import torch
 from conftest import ROOT, call, require_one_line, snapshot
 
 from fisher_al.chain import Chain
-from fisher_al.commands.run import default_jobs, report_failures
+from fisher_al.commands.run import default_jobs, refused_chains, report_failures
+from fisher_al.errors import UserError
 from fisher_al.experiment import parse_method
 from fisher_al.files.layout import Layout
 from fisher_al.files.locks import hold
 from fisher_al.files.storage import save_tensors
 from fisher_al.running import runner
-from fisher_al.running.runner import KILLED, run_tasks
-from fisher_al.running.tasks import InitialTask, Outcome
+from fisher_al.running.runner import KILLED, Processes, prepare, run_tasks
+from fisher_al.running.tasks import ChainTask, InitialTask, Outcome, attempt
 from fisher_al.stages.unsup import InitialModel
 from fisher_al.training.checkpoints import load_checkpoint
 from mnist.experiment import DIGITS, MNIST
@@ -247,3 +248,39 @@ def test_ray_is_not_imported_unless_it_is_asked_for():
 def test_a_core_for_every_chain_where_steps_are_small(monkeypatch, experiment, tasks, device, jobs):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert default_jobs(experiment, [None] * tasks, device) == jobs
+
+
+def test_what_is_not_fit_to_start_from_is_left_out_of_the_results(folder, layout):
+    chain = Chain.by_protocol(DIGITS, layout, parse_method("random", DIGITS))
+    chain.model_path(1, 0).write_bytes(b"broken")
+    ready, failed = prepare([ChainTask(chain)])
+    assert (ready, refused_chains(failed)) == ([], [chain])
+    assert attempt(ChainTask(chain), lambda text: None).refused
+
+
+def test_many_causes_are_counted():
+    failed = [(SimpleNamespace(name="x"), Outcome(error=str(number))) for number in range(5)]
+    with pytest.raises(UserError, match=r"x: 2; and 2 more$"):
+        report_failures(failed)
+
+
+def test_workers_share_the_cores(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert Processes(3)._threads == 2
+
+
+def test_the_bar_tells_what_is_done_meanwhile(monkeypatch, capsys):
+    monkeypatch.setattr(runner, "PAUSE", 0)
+
+    class Works(OneSlot):
+        description = "working"
+
+        def submit(self, task):
+            future = super().submit(task)
+            task.done = 1
+            return future
+
+    counted = []
+    monkeypatch.setattr(runner.tqdm, "update", lambda bar, n: counted.append(n))
+    runner.run_tasks(tasks_named("a", "b"), 1, "chain", Works({"a": [Outcome()], "b": [Outcome()]}))
+    assert counted[0] == 1

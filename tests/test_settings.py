@@ -10,6 +10,7 @@ from conftest import call, refused
 import fisher_al.data.source
 from fisher_al.errors import UserError
 from fisher_al.experiment import parse_method
+from fisher_al.files import storage
 from fisher_al.files.storage import checksum, save_indices, save_tensors
 from fisher_al.running.tasks import ChainTask
 from mnist.experiment import DIGITS
@@ -161,3 +162,12 @@ def test_the_first_of_two_pools_of_different_seeds_stays(folder, layout, monkeyp
     with pytest.raises(UserError, match="not the pool of --seed 0"):
         DIGITS.source.prepare_pool(layout, 0, verify=True)
     DIGITS.source.prepare_pool(layout, 7, verify=True)
+
+
+def test_a_lost_pool_of_a_published_run_is_told(folder, layout):
+    path = layout.initial_checkpoint()
+    content = torch.load(path, weights_only=True)
+    storage.save_tensors({name: content[name] for name in ("state_dict", "acc", "epoch")}, path)
+    DIGITS.source.pool_path(layout).unlink()
+    common = ("--dataset", "DIGITS", "--datadir", folder, "--run-stop", 1, "--methods", "random")
+    refused(folder, "train_ir_10.*not found.*does not tell the seed", "run.py", *common)

@@ -12,6 +12,7 @@ import torch
 from conftest import Payload
 
 from fisher_al.errors import MachineError, UserError
+from fisher_al.files import storage
 from fisher_al.files.storage import (
     atomic_write,
     checksum,
@@ -180,3 +181,14 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(load, tmp_path):
     os.mkfifo(tmp_path / "x.pt")
     with pytest.raises(UserError, match=r"x\.pt: not found; make it anew"):
         load(tmp_path / "x.pt", "make it anew")
+
+
+def test_rows_that_have_no_room_are_told_before_they_are_filled(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(storage.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"x\.pt: cannot be written: No space left"):
+        storage.save_rows([torch.ones(2)], 2, tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []

@@ -222,7 +222,9 @@ def _table(points: Sequence[Point], methods: Sequence[str]) -> list[list[object]
 
 
 def _cells(points: Sequence[Point]) -> list[str]:
-    found = [_mean_and_deviation(points, name) for name in MEASURES if points]
+    if not points:
+        return []
+    found = [_mean_and_deviation(points, name) for name in MEASURES]
     if len(points) == 1:
         return [f"{mean:.1f}" if np.isfinite(mean) else "" for mean, _ in found]
     return [f"{mean:.1f} ± {deviation:.1f}" if np.isfinite(mean) else "" for mean, deviation in found]
